@@ -1,0 +1,1 @@
+"""Scripts, one for each family: the loop stands in the script, top to bottom."""

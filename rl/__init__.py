@@ -1,0 +1,1 @@
+"""Learning from a learned reward: the ground floor of every family."""

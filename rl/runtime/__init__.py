@@ -1,0 +1,1 @@
+"""Engine, checkpoints, logs: what every run needs and no algorithm knows."""

@@ -1,0 +1,1 @@
+"""Sentences: generators and discriminators of text, and the rounds that train them."""
