@@ -1,0 +1,44 @@
+"""What judges: a callable that turns samples into logits, where high means real."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+X_contra = TypeVar("X_contra", contravariant=True)
+
+Logits = Float[Tensor, "batch *places"]
+"""High = real. Places: () per picture or sentence, (time) per token, (height width) per patch."""
+
+
+class Discriminator(Protocol[X_contra]):
+    """Anything that judges a batch of samples: a network, a compiled network, a plain function."""
+
+    def __call__(self, x: X_contra, /) -> Logits:
+        """Give one logit per place of every sample, high where it looks real."""
+        ...
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Cast bfloat16 and float16 to float32; leave float32 and float64 as they are."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+@contextmanager
+def frozen(net: nn.Module) -> Iterator[None]:
+    """Switch off the gradient of the network's weights inside, and restore each weight's own setting after.
+
+    This only saves work: the gradient with respect to the network's input still flows.
+    """
+    weights = list(net.parameters())
+    before = [weight.requires_grad for weight in weights]
+    try:
+        for weight in weights:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight, required in zip(weights, before, strict=True):
+            weight.requires_grad_(required)
