@@ -1,0 +1,189 @@
+"""Sentences as token ids: from an oracle, a text file, an array of ids, or a Hugging Face data set."""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from rl.runtime import InputError
+from torch import Tensor
+
+from seqgan.generators import LSTMGenerator
+from seqgan.sampling import speak
+
+BOUNDARY, UNKNOWN = 0, 1  # ids of every text: the sentence boundary (start, end and what follows the end), the rare word
+Units = Literal["word", "char"]
+Line = tuple[str, list[str]]  # where a sentence stands ("file:line"), and its words or characters
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words of a corpus by id; `joiner` stands between them in print."""
+
+    words: tuple[str, ...]
+    joiner: str = " "
+
+    @classmethod
+    def numbers(cls, size: int) -> "Vocabulary":
+        """Return the vocabulary of a corpus of bare ids."""
+        return cls(tuple(map(str, range(size))))
+
+    @classmethod
+    def of(cls, sentences: Iterable[Sequence[str]], units: Units, *, at_least: int = 1) -> "Vocabulary":
+        """Return all words that occur `at_least` times, the most frequent first, after the two special ones."""
+        counts = Counter(word for sentence in sentences for word in sentence)
+        kept = sorted((word for word, count in counts.items() if count >= at_least), key=lambda w: (-counts[w], w))
+        return cls(("</s>", "<unk>", *kept), " " if units == "word" else "")
+
+    def encode(self, sentences: Sequence[Line], length: int) -> Int[Tensor, "sentences time"]:
+        """Return ids, each sentence ended and filled up with the boundary; raise InputError for one that is too long."""
+        ids = {word: number for number, word in enumerate(self.words)}
+        rows = np.full((len(sentences), length), BOUNDARY)
+        for row, (place, sentence) in zip(rows, sentences, strict=True):
+            if len(sentence) > length:
+                raise InputError(f"{place}: {len(sentence)} tokens, the length is {length} (--length)")
+            row[: len(sentence)] = [ids.get(word, UNKNOWN) for word in sentence]
+        return torch.from_numpy(rows)
+
+    def decode(self, tokens: Int[Tensor, "sentences time"], end: int) -> list[list[str]]:
+        """Return the words of each sentence up to its end token."""
+        rows = (row[: row.index(end)] if end in row else row for row in tokens.tolist())
+        return [[self.words[token] for token in row] for row in rows]
+
+    def save(self, path: Path) -> None:
+        """Write the vocabulary as JSON."""
+        path.write_text(json.dumps({"joiner": self.joiner, "words": self.words}, ensure_ascii=False), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Train, validation (held out of train) and test sentences of one length, all int64 [sentences, time].
+
+    `end` is the token that ends a sentence, -1 where all have one length. `oracle` is the truth where it is known.
+    """
+
+    train: Int[Tensor, "train time"]
+    valid: Int[Tensor, "valid time"]
+    test: Int[Tensor, "test time"]
+    vocabulary: Vocabulary
+    end: int
+    oracle: LSTMGenerator | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens in a row."""
+        return self.train.shape[1]
+
+
+def oracle_corpus(oracle: LSTMGenerator, *, sentences: int, valid: int, test: int, length: int, seed: int) -> Corpus:
+    """Return `sentences` draws of the oracle, `valid` of them held out, and `test` other draws."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        drawn = speak(oracle, sentences + test, length)
+    vocabulary = Vocabulary.numbers(oracle.head.out_features)
+    train, held, tested = drawn.split([sentences - valid, valid, test])
+    return Corpus(train, held, tested, vocabulary, -1, oracle)
+
+
+def text_corpus(
+    train: Sequence[Line], test: Sequence[Line], *, units: Units, at_least: int, length: int, valid: int, seed: int
+) -> Corpus:
+    """Return a corpus of words or characters; without `test` a tenth of `train` is held out for it.
+
+    The vocabulary is that of train. Length 0 is that of the longest sentence of all.
+    """
+    length = length or max(len(sentence) for _, sentence in (*train, *test))
+    vocabulary = Vocabulary.of((sentence for _, sentence in train), units, at_least=at_least)
+    return split(vocabulary.encode(train, length), vocabulary.encode(test, length), vocabulary, BOUNDARY, valid, seed)
+
+
+def ids_corpus(train: Int[Tensor, "train time"], test: Int[Tensor, "test time"], *, valid: int, seed: int) -> Corpus:
+    """Return a corpus of bare token ids, all sentences of one length."""
+    size = max(int(part.max()) + 1 for part in (train, test) if part.numel())
+    return split(train, test, Vocabulary.numbers(size), -1, valid, seed)
+
+
+def split(train: Tensor, test: Tensor, vocabulary: Vocabulary, end: int, valid: int, seed: int) -> Corpus:
+    """Hold validation sentences, and test sentences where there are none, out of train at random."""
+    tested = 0 if len(test) else max(1, len(train) // 10)
+    if len(train) <= valid + tested:
+        raise InputError(f"--valid {valid}: the corpus has {len(train)} sentences, {tested} of them held out for test")
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    held, kept = train[order[: valid + tested]], train[order[valid + tested :]]
+    return Corpus(kept, held[:valid], test if len(test) else held[valid:], vocabulary, end)
+
+
+def read_lines(path: Path, units: Units) -> list[Line]:
+    """Return the sentences of a UTF-8 text file, one a line, `.gz` or not, with the place of each.
+
+    Raises InputError naming file, line and column for what is missing, empty or not UTF-8.
+    """
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise InputError(f"{path}: not a gzip file ({error})") from None
+    lines = []
+    for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
+        try:
+            line = raw.decode("utf-8").rstrip("\r")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}:{number}:{error.start + 1}: not UTF-8 ({error.reason})") from None
+        sentence = line.split() if units == "word" else list(line)
+        if not sentence:
+            raise InputError(f"{path}:{number}: empty sentence" if len(data) > 1 else f"{path}: empty file")
+        lines.append((f"{path}:{number}", sentence))
+    return lines
+
+
+def read_ids(path: Path) -> Int[Tensor, "sentences time"]:
+    """Return the token ids of an `.npy`, or of the only array of an `.npz`: integers [sentences, time], none negative.
+
+    Raises InputError naming the file and the place.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            ids = loaded
+        else:
+            with loaded:
+                if len(loaded.files) != 1:
+                    raise InputError(f"{path}: {len(loaded.files)} arrays, expected one")
+                ids = loaded[loaded.files[0]]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a readable array file ({error})") from None
+    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer) or 0 in ids.shape:
+        raise InputError(f"{path}: {ids.dtype} {ids.shape}, expected integers [sentences, time]")
+    if (ids < 0).any():
+        row, column = map(int, np.argwhere(ids < 0)[0])
+        raise InputError(f"{path}:[{row}, {column}]: negative token {ids[row, column]}")
+    return torch.from_numpy(ids.astype(np.int64))
+
+
+def read_hub(name: str, split_name: str, column: str, units: Units) -> list[Line]:
+    """Return the sentences of one split of a Hugging Face data set (`hf:NAME`, needs the `text` extra and a network)."""
+    try:
+        import datasets
+    except ImportError:
+        raise InputError(f"hf:{name}: needs the package datasets (pip install 'sparring[text]')") from None
+    try:
+        rows = datasets.load_dataset(name, split=split_name)
+        sentences = rows[column]
+    except Exception as error:  # the library raises dozens of types, none of its own
+        raise InputError(f"hf:{name}: split {split_name}, column {column}: {error}") from None
+    lines = []
+    for number, text in enumerate(sentences):
+        words = (text.split() if units == "word" else list(text)) if isinstance(text, str) else []
+        if not words:
+            raise InputError(f"hf:{name}:{split_name}[{number}].{column}: no sentence ({text!r})")
+        lines.append((f"hf:{name}:{split_name}[{number}].{column}", words))
+    return lines

@@ -1,0 +1,70 @@
+"""What a generator is measured by: both directions of likelihood where the truth is known, n-grams where it is not."""
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from seqgan.corpus import Corpus
+from seqgan.generators import Generator
+from seqgan.likelihood import nll
+from seqgan.metrics import distinct_n, entropy, evaluate_text, unique
+from seqgan.sampling import speak
+
+TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.2)  # inverse temperatures of a sweep
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from `seed` inside, and leave the generator outside as it was: measuring never changes training."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def measure(
+    generator: Generator, corpus: Corpus, *, samples: int, seed: int, inverse_temperature: float = 1.0
+) -> dict[str, float]:
+    """Return the metrics of `samples` fresh sentences, and `nll_test`, nats per token, of the generator at that temperature."""
+    generator.eval()
+    with seeded(seed):
+        said = speak(generator, samples, corpus.length, inverse_temperature=inverse_temperature).cpu()
+    metrics = measure_sentences(said, corpus)
+    with tempered(generator, inverse_temperature):
+        metrics["nll_test"] = nll(generator, corpus.test.to(generator.head.weight.device))
+    return metrics
+
+
+def measure_sentences(said: Int[Tensor, "sentences time"], corpus: Corpus) -> dict[str, float]:
+    """Return what can be said of sentences alone: `nll_oracle` and diversity, or BLEU and self-BLEU against test."""
+    if corpus.oracle is None:
+        return evaluate_text(corpus.vocabulary.decode(said, corpus.end), corpus.vocabulary.decode(corpus.test, corpus.end))
+    rows = said.tolist()
+    metrics = {"nll_oracle": nll(corpus.oracle, said), "unique": unique(rows), "entropy": entropy(rows)}
+    return metrics | {f"distinct_{n}": distinct_n(rows, n) for n in range(1, 5)}
+
+
+@contextmanager
+def tempered(generator: Generator, inverse_temperature: float) -> Iterator[None]:
+    """Multiply the logits by the inverse temperature inside."""
+    weights = (generator.head.weight, generator.head.bias)
+    kept = [weight.detach().clone() for weight in weights]
+    with torch.no_grad():
+        for weight in weights:
+            weight.mul_(inverse_temperature)
+        yield
+        for weight, before in zip(weights, kept, strict=True):
+            weight.copy_(before)
+
+
+def sweep_temperatures(
+    generator: Generator, corpus: Corpus, *, samples: int, seed: int, inverse_temperatures: Sequence[float] = TEMPERATURES
+) -> list[dict[str, float]]:
+    """Return the quality-diversity curve of a generator: its metrics at each inverse temperature."""
+    return [
+        {"inverse_temperature": t} | measure(generator, corpus, samples=samples, seed=seed, inverse_temperature=t)
+        for t in inverse_temperatures
+    ]

@@ -1,0 +1,129 @@
+"""Speaking: whole sentences, and all rollouts of all prefixes in one sweep."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from rl.policies import SequencePolicy
+from torch import Tensor, nn
+
+from seqgan.generators import State
+
+SPEAKERS = 1280  # rows that speak at once: enough to fill a matrix product, few enough for the cache
+SWEEP_ROWS = 32768  # rollouts that stand at once
+
+
+class Sampler:
+    """Draws tokens from softmax(inverse_temperature * head(features)), exactly, in blocks of about sqrt(V) tokens.
+
+    First a block by its mass, then a token inside the block, each by one uniform against a cumulative sum: two short
+    searches instead of one pass over the vocabulary. Two uniforms, so that float32 resolution is relative to the block
+    and no token of the tail is lost. A token of probability zero is never drawn. The logits of `chunk` rows stand in
+    memory at a time, in two buffers that are used again; the projection has the dtype of the features.
+    """
+
+    def __init__(self, head: nn.Linear, *, inverse_temperature: float = 1.0) -> None:
+        self.vocabulary = head.out_features
+        self.block = math.isqrt(self.vocabulary - 1) + 1
+        self.blocks = -(-self.vocabulary // self.block)
+        width = self.block * self.blocks
+        weight, bias = head.weight.detach() * inverse_temperature, head.bias.detach() * inverse_temperature
+        self.weight = weight.new_zeros(width, head.in_features)
+        self.weight[: self.vocabulary] = weight
+        self.bias = bias.new_full((width,), -torch.inf)
+        self.bias[: self.vocabulary] = bias
+        self.chunk = 128 if weight.device.type == "cpu" else max(128, (1 << 28) // width)
+        self.logits = self.probabilities = weight.new_empty(0, width)
+
+    def __call__(self, features: Float[Tensor, "rows hidden"], draws: int = 1) -> Int[Tensor, "rows draws"]:
+        """Return `draws` independent tokens for each row."""
+        if self.weight.dtype != features.dtype:
+            self.weight, self.bias = self.weight.to(features.dtype), self.bias.to(features.dtype)
+        rows = min(self.chunk, len(features))
+        if len(self.logits) < rows or self.logits.dtype != features.dtype:
+            self.logits = features.new_empty(rows, len(self.weight))
+            self.probabilities = self.logits.new_empty(self.logits.shape, dtype=torch.float32)
+        return torch.cat([self.draw(part, draws) for part in features.split(self.chunk)])
+
+    def draw(self, features: Float[Tensor, "chunk hidden"], draws: int) -> Int[Tensor, "chunk draws"]:
+        """Draw for the rows of one chunk."""
+        rows = len(features)
+        logits, p = self.logits[:rows], self.probabilities[:rows]
+        torch.addmm(self.bias, features, self.weight.t(), out=logits)
+        torch.softmax(logits, -1, dtype=torch.float32, out=p)
+        p = p.view(rows, self.blocks, self.block)
+        block = search(p.sum(-1), torch.rand(rows, draws, device=p.device))
+        inside = p[torch.arange(rows, device=p.device)[:, None], block]
+        place = search(inside.view(rows * draws, self.block), torch.rand(rows * draws, 1, device=p.device))
+        return block * self.block + place.view(rows, draws)
+
+
+def search(masses: Float[Tensor, "rows places"], uniforms: Float[Tensor, "rows draws"]) -> Int[Tensor, "rows draws"]:
+    """Return for each uniform the place whose share of the row's mass it falls into; never a place of no mass."""
+    cumulative = masses.cumsum(-1)
+    total = cumulative[:, -1:].contiguous()
+    below = torch.nextafter(total, torch.zeros_like(total))  # u * total may round up to the total itself
+    return torch.searchsorted(cumulative, torch.minimum(uniforms * total, below), right=True)
+
+
+@torch.no_grad()
+def speak(
+    policy: SequencePolicy[State], rows: int, length: int, *, inverse_temperature: float = 1.0
+) -> Int[Tensor, "rows length"]:
+    """Return `rows` sentences of `length` tokens drawn from the policy; what follows an end token is the end token."""
+    sampler = Sampler(policy.head, inverse_temperature=inverse_temperature)
+    tokens = torch.empty(rows, length, dtype=torch.long, device=policy.head.weight.device)
+    for part in tokens.split(SPEAKERS):
+        state, said = policy.init(len(part)), part.new_full((len(part),), policy.start)
+        for time in range(length):
+            features, state = policy.step(state, said)
+            drawn = sampler(features)[:, 0]
+            said = drawn if time == 0 else held(drawn, said, policy.end)
+            part[:, time] = said
+    return tokens
+
+
+@torch.no_grad()
+def complete(
+    policy: SequencePolicy[State], tokens: Int[Tensor, "batch time"], samples: int, *, max_rows: int = SWEEP_ROWS
+) -> Int[Tensor, "prefixes batch samples time"]:
+    """Return `samples` completions of every proper prefix of every sentence: [p, b, n] keeps the first p + 1 tokens.
+
+    One sweep of `time` policy steps. The sentences themselves are the trunk, read token by token; at each position the
+    trunk's state is forked into the rollouts of the prefix that ends there, and these join the running batch. All rows
+    always stand at the same position; no prefix is read twice. The first token of a prefix's rollouts is drawn from one
+    shared distribution.
+
+    Memory: at most `max_rows` rollouts stand at once (the sentences are taken in groups), with their states and one
+    chunk of logits; the result itself is prefixes * batch * samples * time integers.
+    """
+    group = max(1, max_rows // max(1, samples * (tokens.shape[1] - 1)))
+    sampler = Sampler(policy.head)
+    return torch.cat([sweep(policy, part, samples, sampler) for part in tokens.split(group)], 1)
+
+
+def sweep(
+    policy: SequencePolicy[State], tokens: Int[Tensor, "batch time"], samples: int, sampler: Sampler
+) -> Int[Tensor, "prefixes batch samples time"]:
+    """Complete one group of sentences. Rows of the batch: the trunk, then the rollouts [prefix, sentence, sample]."""
+    batch, length = tokens.shape
+    completions = tokens[None, :, None].repeat(max(length - 1, 0), 1, samples, 1)
+    if length < 2:
+        return completions
+    fork = torch.arange(batch, device=tokens.device).repeat_interleave(samples)
+    _, state = policy.step(policy.init(batch), tokens.new_full((batch,), policy.start))
+    features, state = policy.step(state, tokens[:, 0])
+    for time in range(1, length):
+        older, younger = completions[: time - 1], completions[time - 1]
+        older[..., time] = held(sampler(features[batch:]).view(older.shape[:3]), older[..., time - 1], policy.end)
+        younger[..., time] = held(sampler(features[:batch], samples), younger[..., time - 1], policy.end)
+        if time < length - 1:
+            state = policy.fork(state, fork)
+            said = torch.cat([tokens[:, time], completions[:time, ..., time].reshape(-1)])
+            features, state = policy.step(state, said)
+    return completions
+
+
+def held(drawn: Int[Tensor, "*rows"], before: Int[Tensor, "*rows"], end: int) -> Int[Tensor, "*rows"]:
+    """Keep a sentence that has ended at its end token."""
+    return drawn if end < 0 else drawn.masked_fill(before == end, end)

@@ -1,0 +1,162 @@
+"""The table of text methods: a row is a choice of objective, reward, baseline and numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+from rl.estimators import leave_one_out, no_baseline
+from rl.objectives import AIRL, Objective, SeqGAN
+from rl.rewards import Constant, MonteCarlo, Noise, Reward
+from rl.runtime import Engine
+from torch import Tensor
+
+from seqgan.adversarial import Baseline
+from seqgan.discriminators import PAPER_FILTERS, SMALL_FILTERS, ConvDiscriminator
+from seqgan.generators import Generator
+from seqgan.sampling import complete
+from seqgan.scoring import judge_completions
+
+FILTERS = {"paper": PAPER_FILTERS, "small": SMALL_FILTERS}
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of a text run; each is a flag."""
+
+    generator: Literal["lstm", "transformer"] = "lstm"
+    """which net speaks"""
+    embedding: int = 32
+    """size of the LSTM's token embeddings"""
+    hidden: int = 32
+    """size of the generator's state (of a transformer: its width)"""
+    layers: int = 1
+    """layers of the generator"""
+    dropout: float = 0.0
+    """dropout of the generator while it is pretrained; never on while it speaks or is rewarded"""
+    mle_epochs: int = 60
+    """epochs of maximum-likelihood pretraining"""
+    mle_batch: int = 64
+    """sentences in a pretraining batch"""
+    mle_lr: float = 0.01
+    """Adam's rate in pretraining"""
+    mle_decay: float = 0.0
+    """decoupled weight decay in pretraining"""
+    mle_best: bool = False
+    """start from the pretraining epoch with the lowest validation loss instead of the last"""
+    batch: int = 64
+    """sentences in a generator step"""
+    g_steps: int = 1
+    """generator steps in an adversarial round"""
+    g_lr: float = 0.01
+    """Adam's rate for the generator in the adversarial rounds"""
+    g_clip: float = 5 / 64
+    """bound of the generator's gradient norm; the loss is a mean over sentences, the paper's 5 is on the sum over 64"""
+    rollouts: int = 16
+    """completions of each prefix"""
+    kl_weight: float = 0.0
+    """weight of KL(generator || pretrained generator), nats per sentence"""
+    entropy_weight: float = 0.0
+    """weight of the generator's entropy, nats per sentence"""
+    d_embedding: int = 64
+    """size of the discriminator's token embeddings"""
+    d_filters: Literal["paper", "small"] = "small"
+    """filter widths and counts: the paper's 1,720 filters, or 256"""
+    d_dropout: float = 0.25
+    """dropout of the discriminator while it learns"""
+    d_l2: float = 0.2
+    """weight of the L2 penalty on the discriminator's output layer"""
+    d_lr: float = 1e-4
+    """Adam's rate for the discriminator"""
+    d_batch: int = 64
+    """sentences in a discriminator batch, half of them real"""
+    d_sentences: int = 10_000
+    """fake sentences spoken anew for each resampling"""
+    d_pretrain: int = 10
+    """resamplings before the adversarial rounds"""
+    d_pretrain_epochs: int = 3
+    """epochs over each of them"""
+    d_rounds: int = 5
+    """resamplings in an adversarial round"""
+    d_epochs: int = 3
+    """epochs over each of them"""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One method: what it is, what is earned, what is subtracted, and its numbers by preset."""
+
+    summary: str
+    objective: Objective
+    reward: Callable[[Generator, ConvDiscriminator, Objective, Numbers, Engine], Reward[Tensor]]
+    baseline: Baseline
+    presets: dict[str, Numbers]
+
+
+def monte_carlo(
+    generator: Generator, discriminator: ConvDiscriminator, objective: Objective, numbers: Numbers, engine: Engine
+) -> Reward[Tensor]:
+    """Mean reward of the completions of each prefix, all made in one sweep by the generator as it is."""
+    judge = partial(judge_completions, discriminator, autocast=engine.autocast)
+    return MonteCarlo(partial(complete, generator), judge, objective, numbers.rollouts)
+
+
+def constant(*_: object) -> Reward[Tensor]:
+    """One for every token, whatever was said."""
+    return Constant(1.0)
+
+
+def noise(*_: object) -> Reward[Tensor]:
+    """A draw from U[0, 1] for every token, whatever was said."""
+    return Noise()
+
+
+# The paper's scale: 10,000 sentences of 20 tokens out of 5,000. Its code trains the discriminator for 50 x 3 epochs
+# before and 5 x 3 epochs in each round; nothing else is changed.
+PAPER = Numbers(mle_epochs=120, d_filters="paper", d_pretrain=50, d_rounds=5, d_epochs=3)
+# The same with a discriminator schedule that a CPU finishes in an hour: stated wherever a result is quoted.
+PAPER_CPU = replace(PAPER, d_pretrain=10, d_pretrain_epochs=1, d_rounds=1, d_epochs=1, d_sentences=3_200)
+DEFAULT = Numbers(mle_epochs=40, d_pretrain=10, d_pretrain_epochs=1, d_rounds=1, d_epochs=1, d_sentences=2_000)
+DEMO = replace(DEFAULT, mle_epochs=20, d_pretrain=5)
+PRESETS = {"default": DEFAULT, "demo": DEMO, "paper": PAPER, "paper-cpu": PAPER_CPU}
+
+
+def without_discriminator(numbers: Numbers) -> Numbers:
+    """Return numbers that never train the discriminator, for rewards that do not ask it."""
+    return replace(numbers, d_pretrain=0, d_rounds=0)
+
+
+def without_adversary(numbers: Numbers) -> Numbers:
+    """Return numbers that make no adversarial update at all."""
+    return replace(without_discriminator(numbers), g_steps=0)
+
+
+def trusting(numbers: Numbers) -> Numbers:
+    """Return numbers for a regularised start and small steps away from it."""
+    return replace(
+        numbers, hidden=128, embedding=128, dropout=0.5, mle_lr=1e-3, mle_best=True, g_lr=1e-3, g_clip=1.0, kl_weight=1.0
+    )
+
+
+def rows(change: Callable[[Numbers], Numbers]) -> dict[str, Numbers]:
+    """Return every preset with a change."""
+    return {preset: change(numbers) for preset, numbers in PRESETS.items()}
+
+
+VARIANTS = {
+    "seqgan": Variant("SeqGAN (Yu et al. 2017): rollout rewards D(x), no baseline", SeqGAN(), monte_carlo, no_baseline, PRESETS),
+    "seqgan-loo": Variant(
+        "SeqGAN with a leave-one-out baseline", SeqGAN(), monte_carlo, leave_one_out, PRESETS
+    ),
+    "seqgan-trust": Variant(
+        "reward log D/(1-D), leave-one-out baseline, KL to a regularised start",
+        AIRL(), monte_carlo, leave_one_out, rows(trusting),
+    ),
+    "seqgan-constant": Variant(
+        "control: SeqGAN paid 1 for everything", SeqGAN(), constant, no_baseline, rows(without_discriminator)
+    ),
+    "seqgan-noise": Variant(
+        "control: SeqGAN paid U[0, 1] for everything", SeqGAN(), noise, no_baseline, rows(without_discriminator)
+    ),
+    "mle": Variant("maximum likelihood alone, the plain baseline", SeqGAN(), constant, no_baseline, rows(without_adversary)),
+}  # fmt: skip
