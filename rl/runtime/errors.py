@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-# What a user can mend: a full disk, a missing file, a forbidden one. Any other OSError is a fault of ours and keeps its traceback.
+# What a user can mend: a full disk, a missing file, a forbidden one. Any other OSError keeps its traceback.
 _USER_ERRNOS = frozenset(
     (
         errno.ENOSPC,
@@ -42,19 +42,19 @@ class Stopped(Exception):
     """A signal asked the run to end, and its checkpoint stands. Exit code 128 + signal: 130 or 143."""
 
     def __init__(self, signum: int, message: str = "") -> None:
-        super().__init__(message or f"stopped by {signal.Signals(signum).name}")
+        super().__init__(message or f"by {signal.Signals(signum).name}")
         self.signal = signum
 
 
 def closest(word: str, allowed: Iterable[str]) -> str:
-    """A hint for a mistyped word: `; did you mean 'seqgan'?`, or all that is allowed when nothing is near."""
+    """Give a hint for a mistyped word: `; did you mean 'seqgan'?`, or all that is allowed when nothing is near."""
     options = sorted(allowed)
     near = difflib.get_close_matches(word, options, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; allowed: {', '.join(options)}"
 
 
 def one_line(text: object) -> str:
-    """The text with every run of white space turned into one space."""
+    """Return the text with every run of white space turned into one space."""
     return " ".join(str(text).split())
 
 
@@ -77,8 +77,9 @@ def drop_stdout() -> None:
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn what a run may end with into one line on stderr and an exit code; `with exit_codes(): main()`, or a decorator.
+    """Turn what a run may end with into one line on stderr and an exit code.
 
+    Used as `with exit_codes(): main(...)`, or as a decorator of main.
     InputError and an OSError that the user can mend: 2. Diverged: 3. Stopped and Ctrl-C: 130, SIGTERM: 143.
     Out of memory: 1, with a line instead of a traceback. A reader of stdout that went away: 1, silently.
     Everything else is a fault of the program and keeps its traceback. Ranks other than 0 say nothing.
