@@ -24,6 +24,18 @@ FILTERS = {"paper": PAPER_FILTERS, "small": SMALL_FILTERS}
 class Numbers:
     """The numbers of a text run; each is a flag."""
 
+    steps: int = 60
+    """adversarial rounds"""
+    vocabulary: int = 500
+    """tokens of an oracle that is drawn from the seed"""
+    length: int = 0
+    """tokens in a sentence; 0: 20 for an oracle, the longest sentence's for a text"""
+    sentences: int = 4_000
+    """sentences drawn from an oracle to learn from"""
+    valid: int = 200
+    """sentences held out of them for validation"""
+    test_sentences: int = 10_000
+    """other sentences drawn from an oracle, for nll_test"""
     generator: Literal["lstm", "transformer"] = "lstm"
     """which net speaks"""
     embedding: int = 32
@@ -111,14 +123,18 @@ def noise(*_: object) -> Reward[Tensor]:
     return Noise()
 
 
-# The paper's scale: 10,000 sentences of 20 tokens out of 5,000. Its code trains the discriminator for 50 x 3 epochs
-# before and 5 x 3 epochs in each round; nothing else is changed.
-PAPER = Numbers(mle_epochs=120, d_filters="paper", d_pretrain=50, d_rounds=5, d_epochs=3)
+# The paper's scale: 10,000 sentences of 20 tokens out of 5,000, for the oracle of --oracle-params; its code's schedules.
+PAPER = Numbers(
+    steps=200, vocabulary=5_000, sentences=10_000, valid=0, mle_epochs=120, d_filters="paper",
+    d_pretrain=50, d_pretrain_epochs=3, d_rounds=5, d_epochs=3,
+)
 # The same with a discriminator schedule that a CPU finishes in an hour: stated wherever a result is quoted.
 PAPER_CPU = replace(PAPER, d_pretrain=10, d_pretrain_epochs=1, d_rounds=1, d_epochs=1, d_sentences=3_200)
-DEFAULT = Numbers(mle_epochs=40, d_pretrain=10, d_pretrain_epochs=1, d_rounds=1, d_epochs=1, d_sentences=2_000)
-DEMO = replace(DEFAULT, mle_epochs=20, d_pretrain=5)
-PRESETS = {"default": DEFAULT, "demo": DEMO, "paper": PAPER, "paper-cpu": PAPER_CPU}
+DEFAULT = Numbers(
+    mle_epochs=40, d_pretrain=10, d_pretrain_epochs=1, d_rounds=1, d_epochs=1, d_sentences=2_000,
+)
+DEMO = replace(DEFAULT, steps=40, vocabulary=200, sentences=2_000, length=12, mle_epochs=20, d_pretrain=5, d_sentences=1_000)
+PRESETS = {"default": DEFAULT, "demo": DEMO, "paper": PAPER, "paper-cpu": PAPER_CPU}  # fmt: skip
 
 
 def without_discriminator(numbers: Numbers) -> Numbers:

@@ -1,0 +1,266 @@
+"""Text GANs: `python -m experiments.text_gan VARIANT [--flags]`; three phases, speak, judge, argue."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from jaxtyping import Int
+from rl.runtime import (
+    Engine, InputError, Keeper, Log, Meter, Position, Runtime, Stop, checkpoints, exit_codes, rundir,
+)  # fmt: skip
+from seqgan.adversarial import GeneratorGoal, discriminator_round, generator_round
+from seqgan.corpus import (
+    Corpus, Units, ids_corpus, oracle_corpus, read_hub, read_ids, read_lines, text_corpus,
+)  # fmt: skip
+from seqgan.discriminators import ConvDiscriminator, OutputL2
+from seqgan.evaluation import measure
+from seqgan.generators import Generator, build_generator
+from seqgan.likelihood import nll
+from seqgan.oracle import draw_oracle, load_oracle
+from seqgan.pretraining import Best, Shuffled, mle_round
+from seqgan.sampling import speak
+from seqgan.variants import FILTERS, PRESETS, VARIANTS, Numbers
+from torch import Tensor
+
+from experiments import config, text_results
+
+FAMILY = "text_gan"
+MAY_BE_ZERO = (
+    "steps", "length", "valid", "mle_epochs", "mle_decay", "g_steps", "kl_weight", "entropy_weight", "d_l2",
+    "d_pretrain", "d_rounds", "seed", "save_seconds", "threads",
+)  # fmt: skip
+EVALUATION_SEED = 1_000_003  # added to the seed of a run: what is measured never repeats what was trained on
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run of a text GAN."""
+
+    variant: tyro.conf.Suppress[str]
+    numbers: Annotated[Numbers, tyro.conf.arg(name="")]
+    preset: Literal["default", "demo", "paper", "paper-cpu"] = "default"
+    """which numbers to start from: minutes on two cores, two minutes, the paper's, the paper's with fewer discriminator epochs"""
+    corpus: str = "oracle"
+    """`oracle`, a text file with one sentence a line (.txt, .txt.gz), token ids (.npy, .npz), or hf:NAME"""
+    test: str = ""
+    """held-out sentences, of the same kind as --corpus; empty: a tenth of the corpus (of an oracle: fresh draws)"""
+    oracle_params: Path | None = None
+    """an .npz with an oracle's weights, such as the SeqGAN paper's; none: an oracle drawn from the seed"""
+    units: Units = "word"
+    """what a text is split into"""
+    at_least: int = 1
+    """a rarer word becomes <unk>"""
+    hub_split: str = "train"
+    """split of an hf:NAME data set"""
+    hub_column: str = "text"
+    """column of an hf:NAME data set"""
+    seed: int = 0
+    """of the data, the weights and the draws"""
+    run_dir: Path | None = None
+    """where the run is kept; none: runs/FAMILY-VARIANT-DATE"""
+    evaluate_every: int = 10
+    """adversarial rounds between measurements"""
+    evaluate_samples: int = 2_000
+    """sentences in each of them"""
+    final_samples: int = 10_000
+    """sentences in the measurement at the end"""
+    save_seconds: float = 60.0
+    """seconds between checkpoints"""
+    runtime: Runtime = field(default_factory=Runtime)
+
+
+def load_corpus(e: Experiment) -> Corpus:
+    """Return the corpus that the flags name; raise InputError naming the file and the place."""
+    n, files = e.numbers, [name for name in (e.corpus, e.test) if name]
+    if e.corpus == "oracle":
+        oracle = load_oracle(e.oracle_params) if e.oracle_params else draw_oracle(n.vocabulary, seed=e.seed)
+        if n.valid >= n.sentences:
+            raise InputError(f"--valid {n.valid}: only {n.sentences} sentences (--sentences)")
+        return oracle_corpus(
+            oracle, sentences=n.sentences, valid=n.valid, test=n.test_sentences, length=n.length or 20, seed=e.seed
+        )
+    if e.oracle_params:
+        raise InputError(f"--oracle-params {e.oracle_params}: needs --corpus oracle, not {e.corpus}")
+    if e.corpus.endswith((".npy", ".npz")):
+        parts = [read_ids(Path(name)) for name in files]
+        return ids_corpus(parts[0], parts[1] if e.test else parts[0][:0], valid=n.valid, seed=e.seed)
+    if e.corpus.startswith("hf:"):
+        lines = [read_hub(name.removeprefix("hf:"), e.hub_split, e.hub_column, e.units) for name in files]
+    elif e.corpus.endswith((".txt", ".txt.gz")):
+        lines = [read_lines(Path(name), e.units) for name in files]
+    else:
+        raise InputError(f"--corpus {e.corpus}: expected oracle, a .txt, .txt.gz, .npy or .npz file, or hf:NAME")
+    test = lines[1] if e.test else []
+    return text_corpus(
+        lines[0], test, units=e.units, at_least=e.at_least, length=n.length, valid=n.valid, seed=e.seed
+    )
+
+
+class Fakes:
+    """The sentences that the discriminator learns from until the next resampling; part of a checkpoint."""
+
+    def __init__(self, rows: int, length: int) -> None:
+        self.sentences = torch.zeros(rows, length, dtype=torch.long)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the sentences."""
+        return {"sentences": self.sentences.int()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take sentences."""
+        self.sentences = state["sentences"].long()
+
+
+class Cast:
+    """Everything in a run that has a state, made from its configuration."""
+
+    def __init__(self, e: Experiment, corpus: Corpus, engine: Engine) -> None:
+        n, size = e.numbers, len(corpus.vocabulary.words)
+        make = partial(build_generator, n.generator, size, corpus.length, embedding=n.embedding, hidden=n.hidden)
+        self.generator: Generator = engine.place(make(layers=n.layers, dropout=n.dropout, end=corpus.end))
+        self.start: Generator = engine.place(make(layers=n.layers, dropout=n.dropout, end=corpus.end)).requires_grad_(False)
+        self.start.eval()
+        self.discriminator = engine.place(
+            ConvDiscriminator(
+                size, corpus.length, embedding=n.d_embedding, filters=FILTERS[n.d_filters], dropout=n.d_dropout
+            )
+        )
+        fused = {"fused": engine.device.type in ("cpu", "cuda")}
+        self.mle_optimizer = torch.optim.AdamW(
+            self.generator.parameters(), n.mle_lr, weight_decay=n.mle_decay, **fused
+        )
+        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), n.g_lr, **fused)
+        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, **fused)
+        half = max(1, n.d_batch // 2)
+        self.sentences = Shuffled(len(corpus.train), n.mle_batch, seed=e.seed)
+        self.reals = Shuffled(len(corpus.train), half, seed=e.seed + 1)
+        self.fake_rows = Shuffled(n.d_sentences, half, seed=e.seed + 2)
+        self.fakes = Fakes(n.d_sentences, corpus.length)
+        self.best, self.at, self.meter, self.engine = Best(self.generator), Position(), Meter(), engine
+
+    def parts(self, log: Log) -> dict[str, checkpoints.Stateful]:
+        """Return what a checkpoint holds."""
+        return {name: part for name, part in vars(self).items()} | {"log": log}
+
+
+def train(e: Experiment, corpus: Corpus, run_dir: Path) -> None:
+    """Run or continue: speak by maximum likelihood, learn to judge, argue; then measure at the last step."""
+    engine, n = Engine(e.runtime, e.seed), e.numbers
+    cast, variant = Cast(e, corpus, engine), VARIANTS[e.variant]
+    at, meter, generator, discriminator = cast.at, cast.meter, cast.generator, cast.discriminator
+    judge, real = engine.fast(discriminator), corpus.train.to(engine.device)
+    goal = GeneratorGoal(
+        variant.reward(generator, discriminator, variant.objective, n, engine), variant.baseline, n.kl_weight, n.entropy_weight
+    )
+    with Stop() as stop, Log(run_dir, total=n.mle_epochs + n.d_pretrain + n.steps) as log:
+        keeper = Keeper(run_dir, cast.parts(log), stop, seconds=e.save_seconds)
+        if checkpoints.steps(run_dir):
+            checkpoints.restore(checkpoints.newest(run_dir), cast.parts(log))
+        elif engine.is_main:
+            corpus.vocabulary.save(run_dir / "vocabulary.json")
+
+        def learn_to_judge(step: int, epochs: int) -> None:
+            for _ in at.loop("speak", 1):
+                said = speak(generator.eval(), n.d_sentences // engine.world, corpus.length)
+                cast.fakes.sentences = engine.gather_rows(said)
+                keeper(step)
+            for _ in at.loop("judge", epochs * len(cast.fake_rows)):
+                some_real = real[engine.shard(next(cast.reals)).to(engine.device)]
+                some_fake = cast.fakes.sentences.to(engine.device)[engine.shard(next(cast.fake_rows)).to(engine.device)]
+                meter.add(
+                    discriminator_round(
+                        discriminator, judge, some_real, some_fake,
+                        variant.objective, OutputL2(n.d_l2), cast.d_optimizer, engine,
+                    )
+                )  # fmt: skip
+                keeper(step)
+
+        # 1. Speak: maximum likelihood.
+        for epoch in at.loop("mle", n.mle_epochs):
+            log.progress("maximum likelihood", epoch, n.mle_epochs)
+            for _ in at.loop("batches", len(cast.sentences)):
+                batch = real[engine.shard(next(cast.sentences)).to(engine.device)]
+                meter.add(mle_round(generator, batch, cast.mle_optimizer, engine, clip=5.0))
+                keeper(epoch)
+            measured = {"mle/nll_valid": nll(generator, corpus.valid.to(engine.device))} if len(corpus.valid) else {}
+            if n.mle_best:
+                cast.best.offer(generator, measured["mle/nll_valid"])
+            log(epoch + 1, engine.gather(meter.flush()) | measured)
+        for _ in at.loop("start", 1):
+            if n.mle_best:
+                generator.load_state_dict(cast.best.weights)
+            cast.start.load_state_dict(generator.state_dict())
+            keeper.save(n.mle_epochs)
+
+        # 2. Learn to judge.
+        for resampling in at.loop("pretrain", n.d_pretrain):
+            log.progress("discriminator", resampling, n.d_pretrain)
+            learn_to_judge(n.mle_epochs + resampling, n.d_pretrain_epochs)
+            log(n.mle_epochs + resampling + 1, engine.gather(meter.flush()))
+
+        # 3. Argue.
+        begun = n.mle_epochs + n.d_pretrain
+        for step in at.loop("adversarial", n.steps):
+            log.progress("adversarial", step, n.steps)
+            for _ in at.loop("improve", n.g_steps):
+                meter.add(
+                    generator_round(
+                        generator, cast.start, goal, cast.g_optimizer, engine,
+                        batch=n.batch // engine.world, length=corpus.length, clip=n.g_clip,
+                    )
+                )  # fmt: skip
+                keeper(begun + step)
+            for _ in at.loop("resample", n.d_rounds):
+                learn_to_judge(begun + step, n.d_epochs)
+            measured = {}
+            if (step + 1) % e.evaluate_every == 0 or step + 1 == n.steps:
+                measured = measure(generator, corpus, samples=e.evaluate_samples, seed=e.seed + EVALUATION_SEED)
+                text_results.write_samples(run_dir, begun + step + 1, generator, corpus, e.seed)
+            log(begun + step + 1, engine.gather(meter.flush()) | measured)
+        keeper.save(begun + n.steps)
+        log.progress("measuring", n.steps, n.steps)
+    if engine.is_main:
+        text_results.finish(run_dir, generator, cast.start, corpus, samples=e.final_samples, seed=e.seed + EVALUATION_SEED)
+
+
+def parse(arguments: Sequence[str]) -> Experiment:
+    """Return the experiment that the command line asks for; raise InputError in one line."""
+    preset = config.peek(arguments, "--preset", default="default")
+    if preset not in PRESETS:
+        raise InputError(f"--preset {preset}: expected one of {', '.join(PRESETS)}")
+    rows = {
+        name: (variant.summary, Experiment(name, variant.presets[preset], preset))  # type: ignore[arg-type]
+        for name, variant in VARIANTS.items()
+    }
+    experiment = config.parse(rows, arguments, prog="python -m experiments.text_gan", description=__doc__ or "")
+    config.check_numbers(experiment, may_be_zero=MAY_BE_ZERO, shares=("dropout", "d_dropout"))
+    return experiment
+
+
+def resume(run_dir: Path, saved: dict[str, object], *, steps: int | None) -> None:
+    """Continue a run from its newest good checkpoint, to `steps` adversarial rounds if that is given."""
+    e = config.from_json(Experiment, saved, place=run_dir / "config.json")
+    if steps is not None:
+        e = replace(e, numbers=replace(e.numbers, steps=steps))
+    with rundir.lock(run_dir):
+        train(e, load_corpus(e), run_dir)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Start a run in a folder of its own."""
+    e = parse(arguments)
+    corpus = load_corpus(e)  # bad input ends here, before a folder is made
+    run_dir = rundir.create(e.run_dir, FAMILY, e.variant, config.to_json(e), e.seed)
+    print(f"run: {run_dir}", flush=True)
+    with rundir.lock(run_dir):
+        train(e, corpus, run_dir)
+
+
+if __name__ == "__main__":
+    with exit_codes():
+        main(sys.argv[1:])
