@@ -49,7 +49,7 @@ def batch_baseline(returns: PerStep, mask: Mask) -> PerStep:
 
 
 def leave_one_out(returns: PerStep, mask: Mask) -> PerStep:
-    """Subtract the mean over the OTHER rows that act at this step: unbiased; Kool et al. 2019, eq. 8.
+    """Subtract the mean over the OTHER rows that act at this step: unbiased; Kool et al. 2019.
 
     A row that acts alone has nothing to subtract and keeps its return.
     """
@@ -64,7 +64,7 @@ def value_baseline(returns: PerStep, values: PerStep, mask: Mask) -> PerStep:
 
 
 def reinforce(log_probs: PerStep, advantages: PerStep, mask: Mask) -> Scalar:
-    """Score-function surrogate -E sum_t advantage_t log pi(a_t | s_t); Williams 1992, eq. 5 summed over the episode.
+    """Score-function surrogate -E sum_t advantage_t log pi(a_t | s_t); Williams 1992, episodic REINFORCE.
 
     Unbiased where advantage_t is an unbiased estimate of the return from t on, less anything that does not depend on
     the action at t.

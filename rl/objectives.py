@@ -64,7 +64,7 @@ class NonSaturating(_Logistic):
 
 @dataclass(frozen=True)
 class Minimax(_Logistic):
-    """The generator minimises log(1 - D); Goodfellow et al. 2014, eq. 1; GAIL: Ho & Ermon 2016 (1606.03476), eq. 16.
+    """The generator minimises log(1 - D); Goodfellow et al. 2014, eq. 1; GAIL: Ho & Ermon 2016 (1606.03476), alg. 1.
 
     Its gradient D vanishes where the discriminator is sure of a fake. The reward is never negative, so an agent is
     paid for staying alive.
@@ -80,7 +80,7 @@ GAIL = Minimax
 
 @dataclass(frozen=True)
 class AIRL(_Logistic):
-    """The generator maximises log D - log(1 - D), the reverse KL; Fu et al. 2018 (1710.11248), section 6, alg. 1."""
+    """The generator maximises log D - log(1 - D), the reverse KL; Fu et al. 2018 (1710.11248), alg. 1."""
 
     def reward(self, fake: Logits, real: Logits | None = None) -> Logits:
         """Give log D - log(1 - D) = l, of either sign."""
@@ -89,7 +89,7 @@ class AIRL(_Logistic):
 
 @dataclass(frozen=True)
 class FAIRL(_Logistic):
-    """The forward KL as a reward: -l e^l; Ghasemipour et al. 2020 (1911.02256), section 4.
+    """The forward KL as a reward: -l e^l; Ghasemipour et al. 2020 (1911.02256), FAIRL.
 
     E_real[log(real/fake)] = E_fake[(real/fake) log(real/fake)] with real/fake = e^l, and the generator minimises it.
     """
@@ -118,7 +118,7 @@ class Wasserstein:
 
 @dataclass(frozen=True)
 class Hinge:
-    """Margins of one on both sides; Lim & Ye 2017 (1705.02894), eq. 3; Miyato et al. 2018 (1802.05957), eq. 16, 17."""
+    """Margins of one on both sides; Lim & Ye 2017 (1705.02894); Miyato et al. 2018 (1802.05957), eq. 16, 17."""
 
     def discriminator_loss(self, real: AnyLogits, fake: AnyLogits) -> Scalar:
         """E max(0, 1 - real) + E max(0, 1 + fake)."""
@@ -144,7 +144,7 @@ class LeastSquares:
 
 @dataclass(frozen=True)
 class BoundarySeeking(_Logistic):
-    """The generator seeks D = 1/2; Hjelm et al. 2018 (1702.08431), section 3.4: minimise (log D - log(1 - D))^2 / 2."""
+    """The generator seeks D = 1/2; Hjelm et al. 2018 (1702.08431): minimise (log D - log(1 - D))^2 / 2."""
 
     def reward(self, fake: Logits, real: Logits | None = None) -> Logits:
         """-l^2 / 2: best where the discriminator cannot tell."""
@@ -162,10 +162,11 @@ class SeqGAN(_Logistic):
 
 @dataclass(frozen=True)
 class MaliGAN(_Logistic):
-    """Importance weights D / (1 - D) = e^l, normalised over the batch; Che et al. 2017 (1702.07983), eq. 7 and alg. 1.
+    """Importance weights D / (1 - D) = e^l, normalised over the batch; Che et al. 2017 (1702.07983), alg. 1.
 
-    Normalised, the weights of one place sum to one over the batch (their mean is 1 / batch), and adding a constant
-    to every logit changes nothing.
+    Normalised, the weights of one place sum to one over the batch, and adding a constant to every logit changes
+    nothing. Their mean is 1 / batch: as `reinforce` averages over the batch, scale them by the batch to get the paper's
+    sum.
     """
 
     def reward(self, fake: Logits, real: Logits | None = None) -> Logits:
@@ -175,7 +176,7 @@ class MaliGAN(_Logistic):
 
 @dataclass(frozen=True)
 class Relativistic:
-    """A real should look more real than a fake; Jolicoeur-Martineau 2018 (1807.00734), eq. 3, 4 (RSGAN).
+    """A real should look more real than a fake; Jolicoeur-Martineau 2018 (1807.00734), RSGAN.
 
     With R1 and R2 this is R3GAN: Huang et al. 2024 (2501.05441), eq. 2. Real and fake are paired by position.
     """

@@ -69,7 +69,7 @@ class GradientPenalty:
     """weight E (|gradient| - target)^power between real and fake; Gulrajani et al. 2017 (1704.00028), eq. 3.
 
     Each pair is mixed in its own proportion, drawn uniformly. WGAN-div is target 0, power 6, weight 2:
-    Wu et al. 2018 (1712.01026), eq. 9. Target 0 with power 2 is the zero-centred penalty of Thanh-Tung et al. 2019.
+    Wu et al. 2018 (1712.01026). Target 0 with power 2 is the zero-centred penalty of Thanh-Tung et al. 2019.
     """
 
     weight: float = 10.0
@@ -111,7 +111,7 @@ class R2:
 
 @dataclass(frozen=True)
 class DRAGAN:
-    """weight E (|gradient| - target)^2 around real samples; Kodali et al. 2017 (1705.07215), eq. 4.
+    """weight E (|gradient| - target)^2 around real samples; Kodali et al. 2017 (1705.07215).
 
     Every number of every sample gets its own Gaussian noise, of `noise` times the standard deviation of the batch.
     """
@@ -155,7 +155,7 @@ AnyPenalty: TypeAlias = NoPenalty | GradientPenalty | R1 | R2 | DRAGAN | WeightC
 
 
 class LeCam(nn.Module):
-    """Pull logits towards the running mean of the other side; Tseng et al. 2021 (2104.03310), eq. 5, 6.
+    """Pull logits towards the running mean of the other side; Tseng et al. 2021 (2104.03310), section 3.
 
     weight (E (real - mean of fakes)^2 + E (fake - mean of reals)^2). The means are buffers; in training mode every call
     first takes its own batch into them.

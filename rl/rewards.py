@@ -192,7 +192,7 @@ class Normalised(Generic[Steps]):
         return (centred / (std + 1e-8)).masked_fill(~rollout.mask, 0)
 
     def _add(self, rewards: Float[Tensor, "steps"]) -> None:
-        """Merge two sets' moments; Chan, Golub & LeVeque 1983, eq. 2.1."""
+        """Merge two sets' moments; Chan, Golub & LeVeque 1983."""
         new = rewards.numel()
         if new == 0:
             return

@@ -65,7 +65,7 @@ def returns_to_go(rewards: PerStepFloats, mask: PerStepBools, discount: float = 
 
 @torch.no_grad()
 def gae(rollout: Rollout[Steps], discount: float, lam: float) -> tuple[PerStepFloats, PerStepFloats]:
-    """Generalised advantages and the targets for the values; Schulman et al. 2016 (1506.02438), eq. 11, 12, 16.
+    """Generalised advantages and the targets for the values; Schulman et al. 2016 (1506.02438), eq. 16.
 
     delta_t = r_t + discount (1 - terminated_t) next_value_t - value_t, advantage_t = sum_k (discount lam)^k delta_t+k.
     The sum goes no further than a step that is terminated or truncated: what follows in the row is another episode.
