@@ -1,7 +1,7 @@
 """Checkpoints that stand or do not exist: safetensors and JSON under a manifest of hashes, written beside and renamed.
 
 `run/checkpoints/step-N/` holds PART.json (the shape of the state) and PART.safetensors (its tensors) for every part,
-and `manifest.json` with the size and SHA-256 of each. A flipped bit in a safetensors file would load silently otherwise.
+and `manifest.json` with the size and SHA-256 of each: a flipped bit in a safetensors file loads silently otherwise.
 """
 
 import hashlib

@@ -23,7 +23,7 @@ class Position:
 
     The law: a save is made at the END of the body of the innermost active loop, or outside all loops. Then that turn
     is done, the turns of the outer loops are under way, and after `load_state_dict` the script enters those turns
-    again: loops that had finished in them yield nothing, the active one goes on at its next turn, all others start at 0.
+    again: loops that had finished in them yield nothing, the active one goes on at its next turn, others start at 0.
     Code between loops runs again, so it must be free of effects or stand in a loop of one turn. A `break` stands before
     the save. Loops of one turn are told apart by their order, so two of them may share a name.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def encode(state: Any, name: str) -> tuple[bytes, dict[str, Tensor]]:
-    """Return the state's JSON and the tensors that it refers to, on the CPU. Raises TypeError naming what cannot be held.
+    """Return the state's JSON and the tensors that it refers to, on the CPU. Raises TypeError naming the misfit.
 
     Each JSON object has one key that says what it stands for: dict (a list of pairs, so that keys keep their type),
     tuple, float (one that is not finite) or tensor (its name: the keys on the way to it, so that a net's file holds the
@@ -49,7 +49,7 @@ def encode(state: Any, name: str) -> tuple[bytes, dict[str, Tensor]]:
 
 
 def decode(text: bytes, tensors: dict[str, Tensor]) -> Any:
-    """Rebuild the state that was encoded. Raises ValueError or KeyError if the text is no state or a tensor is missing."""
+    """Rebuild the state that was encoded. Raises ValueError, or KeyError for a tensor that is missing."""
     return _build(json.loads(text), tensors)
 
 
