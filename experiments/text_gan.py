@@ -69,6 +69,8 @@ class Experiment:
     """sentences in each of them"""
     final_samples: int = 10_000
     """sentences in the measurement at the end"""
+    sweep_samples: int = 2_000
+    """sentences at each temperature of the quality-diversity curves"""
     save_seconds: float = 60.0
     """seconds between checkpoints"""
     runtime: Runtime = field(default_factory=Runtime)
@@ -161,7 +163,8 @@ def train(e: Experiment, corpus: Corpus, run_dir: Path) -> None:
         keeper = Keeper(run_dir, cast.parts(log), stop, seconds=e.save_seconds)
         if checkpoints.steps(run_dir):
             checkpoints.restore(checkpoints.newest(run_dir), cast.parts(log))
-        elif engine.is_main:
+        else:
+            log.load_state_dict({"offset": 0, "seconds": 0.0, "step": 0})  # rows of a run that died before it saved
             corpus.vocabulary.save(run_dir / "vocabulary.json")
 
         def learn_to_judge(step: int, epochs: int) -> None:
@@ -190,7 +193,7 @@ def train(e: Experiment, corpus: Corpus, run_dir: Path) -> None:
             measured = {"mle/nll_valid": nll(generator, corpus.valid.to(engine.device))} if len(corpus.valid) else {}
             if n.mle_best:
                 cast.best.offer(generator, measured["mle/nll_valid"])
-            log(epoch + 1, engine.gather(meter.flush()) | measured)
+            log.log(epoch + 1, engine.gather(meter.flush()) | measured)
         for _ in at.loop("start", 1):
             if n.mle_best:
                 generator.load_state_dict(cast.best.weights)
@@ -201,7 +204,7 @@ def train(e: Experiment, corpus: Corpus, run_dir: Path) -> None:
         for resampling in at.loop("pretrain", n.d_pretrain):
             log.progress("discriminator", resampling, n.d_pretrain)
             learn_to_judge(n.mle_epochs + resampling, n.d_pretrain_epochs)
-            log(n.mle_epochs + resampling + 1, engine.gather(meter.flush()))
+            log.log(n.mle_epochs + resampling + 1, engine.gather(meter.flush()))
 
         # 3. Argue.
         begun = n.mle_epochs + n.d_pretrain
@@ -221,11 +224,27 @@ def train(e: Experiment, corpus: Corpus, run_dir: Path) -> None:
             if (step + 1) % e.evaluate_every == 0 or step + 1 == n.steps:
                 measured = measure(generator, corpus, samples=e.evaluate_samples, seed=e.seed + EVALUATION_SEED)
                 text_results.write_samples(run_dir, begun + step + 1, generator, corpus, e.seed)
-            log(begun + step + 1, engine.gather(meter.flush()) | measured)
+            log.log(begun + step + 1, engine.gather(meter.flush()) | measured)
         keeper.save(begun + n.steps)
         log.progress("measuring", n.steps, n.steps)
     if engine.is_main:
-        text_results.finish(run_dir, generator, cast.start, corpus, samples=e.final_samples, seed=e.seed + EVALUATION_SEED)
+        text_results.finish(run_dir, generator, cast.start, corpus, **measurement(e))
+
+
+def measurement(e: Experiment) -> dict[str, int]:
+    """Return how the last step is measured."""
+    return {"samples": e.final_samples, "sweep_samples": e.sweep_samples, "seed": e.seed + EVALUATION_SEED}
+
+
+def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str, float]:
+    """Recompute summary.json from a checkpoint."""
+    e = config.from_json(Experiment, saved, place=run_dir / "config.json")
+    corpus, engine = load_corpus(e), Engine(e.runtime, e.seed)
+    cast = Cast(e, corpus, engine)
+    states = checkpoints.load(folder)
+    cast.generator.load_state_dict(states["generator"])
+    cast.start.load_state_dict(states["start"])
+    return text_results.summarise(run_dir, cast.generator, cast.start, corpus, **measurement(e))
 
 
 def parse(arguments: Sequence[str]) -> Experiment:

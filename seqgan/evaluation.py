@@ -1,8 +1,8 @@
 """What a generator is measured by: both directions of likelihood where the truth is known, n-grams where it is not."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 
 import torch
 from jaxtyping import Int
@@ -11,7 +11,8 @@ from torch import Tensor
 from seqgan.corpus import Corpus
 from seqgan.generators import Generator
 from seqgan.likelihood import nll
-from seqgan.metrics import distinct_n, entropy, evaluate_text, unique
+from seqgan.metrics.diversity import distinct_n, tokens_used, unigram_entropy, unique_share
+from seqgan.metrics.text import evaluate_text
 from seqgan.sampling import speak
 
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.2)  # inverse temperatures of a sweep
@@ -43,8 +44,9 @@ def measure_sentences(said: Int[Tensor, "sentences time"], corpus: Corpus) -> di
     if corpus.oracle is None:
         return evaluate_text(corpus.vocabulary.decode(said, corpus.end), corpus.vocabulary.decode(corpus.test, corpus.end))
     rows = said.tolist()
-    metrics = {"nll_oracle": nll(corpus.oracle, said), "unique": unique(rows), "entropy": entropy(rows)}
-    return metrics | {f"distinct_{n}": distinct_n(rows, n) for n in range(1, 5)}
+    metrics = {"nll_oracle": nll(corpus.oracle, said), "unique": unique_share(rows), "entropy": unigram_entropy(rows)}
+    metrics |= {f"distinct_{n}": distinct_n(rows, n) for n in range(1, 5)}
+    return metrics | {"tokens_used": float(tokens_used(rows))}
 
 
 @contextmanager
@@ -68,3 +70,16 @@ def sweep_temperatures(
         {"inverse_temperature": t} | measure(generator, corpus, samples=samples, seed=seed, inverse_temperature=t)
         for t in inverse_temperatures
     ]
+
+
+def bounds(corpus: Corpus, *, samples: int, seed: int) -> dict[str, dict[str, float]]:
+    """Return the rows that every score stands between: `real` sentences measured like samples, and `uniform` tokens."""
+    size, shape = len(corpus.vocabulary.words), (samples, corpus.length)
+    if corpus.oracle is not None:
+        with seeded(seed):
+            uniform = torch.randint(size, shape)
+        return {
+            "real": measure(corpus.oracle, corpus, samples=samples, seed=seed),
+            "uniform": measure_sentences(uniform, corpus) | {"nll_test": math.log(size)},
+        }
+    return {"real": measure_sentences(corpus.train[:samples], corpus)}

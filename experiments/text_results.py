@@ -1,0 +1,65 @@
+"""What a text run leaves: samples, summary.json, curves.json and the report."""
+
+import time
+from pathlib import Path
+
+from rl.runtime.rundir import write_json
+from seqgan.corpus import Corpus
+from seqgan.evaluation import bounds, measure, seeded, sweep_temperatures
+from seqgan.generators import Generator
+from seqgan.sampling import speak
+
+from experiments import report
+
+SHOWN = 100  # sentences in a sample file
+TABLE = ("nll_oracle", "nll_test", "distinct_2", "unique", "bleu_2", "bleu_4", "self_bleu_4")
+ROWS = {"last step": "", "maximum likelihood": "mle/", "REAL": "real/", "uniform": "uniform/"}
+
+
+def write_samples(run_dir: Path, step: int, generator: Generator, corpus: Corpus, seed: int) -> None:
+    """Write `samples/step-N.txt`, one sentence a line."""
+    with seeded(seed):
+        sentences = corpus.vocabulary.decode(speak(generator.eval(), SHOWN, corpus.length).cpu(), corpus.end)
+    folder = run_dir / "samples"
+    folder.mkdir(exist_ok=True)
+    lines = (corpus.vocabulary.joiner.join(sentence) + "\n" for sentence in sentences)
+    (folder / f"step-{step}.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def summarise(
+    run_dir: Path, generator: Generator, start: Generator, corpus: Corpus, *, samples: int, sweep_samples: int, seed: int
+) -> dict[str, float]:
+    """Write summary.json and curves.json: the generator, its maximum-likelihood start, REAL and uniform sentences."""
+    rows = {"last": measure(generator, corpus, samples=samples, seed=seed)}
+    rows["mle"] = measure(start, corpus, samples=samples, seed=seed)
+    rows |= bounds(corpus, samples=samples, seed=seed + 1)
+    summary = {f"{row}/{key}": value for row, values in rows.items() for key, value in values.items()}
+    summary = {key.removeprefix("last/"): value for key, value in summary.items()}
+    began = time.perf_counter()
+    with seeded(seed):
+        speak(generator, samples, corpus.length)
+    summary["sentences_per_second"] = samples / (time.perf_counter() - began)
+    players = {"mle": start, "last": generator}
+    curves = {name: sweep_temperatures(net, corpus, samples=sweep_samples, seed=seed) for name, net in players.items()}
+    write_json(run_dir / "curves.json", curves)
+    write_json(run_dir / "summary.json", summary)
+    return summary
+
+
+def show(summary: dict[str, float]) -> str:
+    """Return the main numbers as a small table; a row that has no number of a kind shows a dash."""
+    keys = [key for key in TABLE if any(prefix + key in summary for prefix in ROWS.values())]
+    lines = [f"{'':20}" + "".join(f"{key:>13}" for key in keys)]
+    for name, prefix in ROWS.items():
+        cells = [f"{summary[prefix + key]:13.3f}" if prefix + key in summary else f"{'-':>13}" for key in keys]
+        lines.append(f"{name:20}" + "".join(cells))
+    return "\n".join(line for line in lines if line.strip(" -"))
+
+
+def finish(
+    run_dir: Path, generator: Generator, start: Generator, corpus: Corpus, *, samples: int, sweep_samples: int, seed: int
+) -> None:
+    """Measure at the last step, write the report, and print where it is and the numbers in one small table."""
+    summary = summarise(run_dir, generator, start, corpus, samples=samples, sweep_samples=sweep_samples, seed=seed)
+    page = report.write(run_dir)
+    print(f"\n{show(summary)}\n\nreport: {page}", flush=True)
