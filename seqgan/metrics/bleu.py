@@ -21,9 +21,9 @@ SMOOTHED_HITS = 0.1  # method 1: what counts instead of no hit at all
 
 @dataclass(frozen=True)
 class _Text:
-    """Sentences laid end to end: a token id per place (-1: unknown), its sentence, the tokens left from there on."""
+    """Sentences laid end to end: per place the token's id, its sentence and the tokens left from there on."""
 
-    tokens: Integers
+    tokens: Integers  # an unknown word has the last id, which no reference holds
     sentence: Integers
     left: Integers
     lengths: Integers
@@ -40,6 +40,29 @@ class _Counts:
     def first(self) -> Integers:
         """Where each n-gram's run of sentences begins; every n-gram has one."""
         return np.flatnonzero(np.diff(self.gram, prepend=-1))
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What BLEU counts: n-grams found (clipped) in column n - 1, and both lengths; one row per hypothesis."""
+
+    found: Float[np.ndarray, "hypotheses orders"]
+    lengths: Integers
+    reference_lengths: Integers  # of the closest reference
+
+    def tries(self) -> Integers:
+        """Count the n-grams of each hypothesis, [hypotheses, orders]."""
+        tries: Integers = np.maximum(self.lengths[:, None] - np.arange(self.found.shape[1]), 0)
+        return tries
+
+    def sentence_bleu(self) -> Float[np.ndarray, "hypotheses orders"]:
+        """BLEU-1 to BLEU-`orders`, each with uniform weights and smoothing method 1."""
+        orders = np.arange(1, self.found.shape[1] + 1)
+        smoothed = np.where(self.found == 0, SMOOTHED_HITS, self.found)
+        log_precision = np.log(smoothed / np.maximum(self.tries(), 1))
+        shortfall = 1 - self.reference_lengths / np.maximum(self.lengths, 1)
+        log_score = np.minimum(shortfall, 0)[:, None] + np.cumsum(log_precision, axis=1) / orders
+        return np.where(self.found[:, :1] > 0, np.exp(log_score), 0.0)
 
 
 class BleuIndex:
@@ -67,10 +90,13 @@ class BleuIndex:
         As `nltk.translate.bleu_score.sentence_bleu` with smoothing method 1: the closest reference length counts (the
         shorter of two as close), an order longer than the hypothesis counts as one miss, no known word gives 0.
         """
+        return self.hits(hypotheses).sentence_bleu()
+
+    def hits(self, hypotheses: Sentences) -> Hits:
+        """Look up the n-grams of each hypothesis; all that sentence and corpus BLEU are made of."""
         text = _lay_out(hypotheses, self._vocabulary)
-        hits = np.zeros((len(hypotheses), self.max_order))
-        place = np.flatnonzero(text.tokens >= 0)
-        gram = text.tokens[place]
+        found = np.zeros((len(hypotheses), self.max_order))
+        place, gram = np.arange(len(text.tokens)), text.tokens
         for n, (keys, most) in enumerate(zip(self._keys, self._most, strict=True)):
             if n:  # an n-gram can only be known where the one shorter is
                 go_on = text.left[place] > n
@@ -79,8 +105,8 @@ class BleuIndex:
             gram, known = _find(keys, gram)
             place, gram = place[known], gram[known]
             counts = _count_pairs(gram, text.sentence[place], len(hypotheses))
-            hits[:, n] = _clipped_hits(counts, most[counts.gram], len(hypotheses))
-        return _bleu(hits, text.lengths, _closest(self._lengths, text.lengths))
+            found[:, n] = _clipped(counts, most[counts.gram], len(hypotheses))
+        return Hits(found, text.lengths, _closest(self._lengths, text.lengths))
 
 
 def self_bleu(sentences: Sentences, max_order: int = 5) -> Float[np.ndarray, "sentences orders"]:
@@ -93,10 +119,10 @@ def self_bleu(sentences: Sentences, max_order: int = 5) -> Float[np.ndarray, "se
     _checked(max_order)
     vocabulary = _vocabulary(sentences)
     text = _lay_out(sentences, vocabulary)
-    hits = np.zeros((len(sentences), max_order))
+    found = np.zeros((len(sentences), max_order))
     for n, (_, counts) in enumerate(_count_grams(text, vocabulary, max_order)):
-        hits[:, n] = _clipped_hits(counts, _most_elsewhere(counts), len(sentences))
-    return _bleu(hits, text.lengths, _closest_elsewhere(text.lengths))
+        found[:, n] = _clipped(counts, _most_elsewhere(counts), len(sentences))
+    return Hits(found, text.lengths, _closest_elsewhere(text.lengths)).sentence_bleu()
 
 
 def _checked(max_order: int) -> int:
@@ -113,18 +139,18 @@ def _vocabulary(sentences: Sentences) -> dict[Hashable, int]:
 def _lay_out(sentences: Sentences, vocabulary: dict[Hashable, int]) -> _Text:
     lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
     words: Iterable[Hashable] = chain.from_iterable(sentences)
-    tokens = np.fromiter((vocabulary.get(word, -1) for word in words), np.int64, int(lengths.sum()))
+    tokens = np.fromiter((vocabulary.get(word, len(vocabulary)) for word in words), np.int64, int(lengths.sum()))
     ends = np.repeat(np.cumsum(lengths), lengths)
     sentence = np.repeat(np.arange(len(sentences)), lengths)
     return _Text(tokens, sentence, ends - np.arange(len(tokens)), lengths)
 
 
 def _key(prefix: Integers, token: Integers, words: int) -> Integers:
-    """One number for an n-gram: number of its first n - 1 tokens times vocabulary size plus its last token.
+    """One number for an n-gram: number of its first n - 1 tokens times token ids (words and unknown) plus its last.
 
     The prefixes are numbered by occurrence, so a key stays below (tokens in the text) x (vocabulary) at any order.
     """
-    return prefix * words + token
+    return prefix * (words + 1) + token
 
 
 def _count_grams(text: _Text, vocabulary: dict[Hashable, int], max_order: int) -> Iterable[tuple[Integers, _Counts]]:
@@ -148,14 +174,14 @@ def _count_pairs(gram: Integers, sentence: Integers, sentences: int) -> _Counts:
 
 
 def _find(keys: Integers, wanted: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
-    """The place of each wanted number in sorted `keys`, and whether it is there."""
+    """Look up each wanted number in sorted `keys`: its place, and whether it is there."""
     if not len(keys):
         return wanted, np.zeros(len(wanted), dtype=bool)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return at, keys[at] == wanted
 
 
-def _clipped_hits(counts: _Counts, most: Integers, sentences: int) -> Float[np.ndarray, " sentences"]:
+def _clipped(counts: _Counts, most: Integers, sentences: int) -> Float[np.ndarray, " sentences"]:
     return np.bincount(counts.sentence, weights=np.minimum(counts.count, most), minlength=sentences)
 
 
@@ -189,14 +215,3 @@ def _closest_elsewhere(lengths: Integers) -> Integers:
     shorter, longer = around[:-2], around[2:]
     others = np.where(known - shorter <= longer - known, shorter, longer)
     return np.where(shared > 1, known, others)[inverse]
-
-
-def _bleu(
-    hits: Float[np.ndarray, "sentences orders"], lengths: Integers, reference_lengths: Integers
-) -> Float[np.ndarray, "sentences orders"]:
-    orders = np.arange(1, hits.shape[1] + 1)
-    tries = np.maximum(lengths[:, None] - orders + 1, 1)
-    log_precision = np.log(np.where(hits == 0, SMOOTHED_HITS, hits) / tries)
-    shortfall = 1 - reference_lengths / np.maximum(lengths, 1)
-    log_score = np.minimum(shortfall, 0)[:, None] + np.cumsum(log_precision, axis=1) / orders
-    return np.where(hits[:, :1] > 0, np.exp(log_score), 0.0)
