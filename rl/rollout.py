@@ -59,7 +59,7 @@ def returns_to_go(rewards: PerStepFloats, mask: PerStepBools, discount: float = 
 
     Steps off the mask neither pay nor age. A row is one episode; for rows that hold several use `gae`, lam = 1.
     """
-    decays = torch.where(mask, discount, 1.0).to(rewards.dtype)
+    decays = torch.full_like(rewards, discount).masked_fill(~mask, 1)
     return _sum_ahead(rewards.masked_fill(~mask, 0), decays).masked_fill(~mask, 0)
 
 

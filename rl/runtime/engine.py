@@ -249,7 +249,7 @@ class Engine:
 
 
 def _owned(gradients: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
-    """Give each gradient memory of its own, laid out as its weight: autograd may hand out one tensor for two weights."""
+    """Give each gradient memory of its own, laid out as its weight: autograd may give two weights one tensor."""
     seen: set[int] = set()
     owned = []
     for gradient, weight in zip(gradients, weights, strict=True):
