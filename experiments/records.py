@@ -1,0 +1,131 @@
+"""What a run left behind, read back: its description, its rows, its summary, its curves, its samples."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rl.runtime import InputError, read_config
+
+Point = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder; what it does not hold yet is empty."""
+
+    folder: Path
+    description: dict[str, Any]
+    rows: list[dict[str, Any]]
+    summary: Point
+    curves: dict[str, list[Point]]
+
+    def series(self, key: str) -> tuple[list[float], list[float]]:
+        """Return the steps and the values of a metric, those that are finite."""
+        pairs = [(row["step"], row[key]) for row in self.rows if _finite(row.get(key))]
+        return [float(step) for step, _ in pairs], [float(value) for _, value in pairs]
+
+    def keys(self) -> list[str]:
+        """Return the names of the metrics that have a finite value: bare ones first, then by prefix."""
+        names = {key for row in self.rows for key, value in row.items() if _finite(value)} - {"step", "seconds"}
+        return sorted(names, key=lambda name: ("/" in name, name))
+
+
+def read(folder: Path) -> Run:
+    """Return a run, finished or not. Raises InputError naming file, line and column of what cannot be read."""
+    return Run(
+        folder,
+        read_config(folder),
+        _read_rows(folder / "metrics.jsonl"),
+        _read_summary(folder / "summary.json"),
+        _read_curves(folder / "curves.json"),
+    )
+
+
+def sample_steps(folder: Path) -> list[int]:
+    """Return the steps whose sentences were kept, in order."""
+    names = [path.name[len("step-") : -len(".txt")] for path in (folder / "samples").glob("step-*.txt")]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def read_samples(folder: Path, step: int, most: int) -> list[str]:
+    """Return the first sentences of a step; bytes that are no UTF-8 show as replacement characters."""
+    with (folder / "samples" / f"step-{step}.txt").open(encoding="utf-8", errors="replace") as file:
+        return [line.rstrip("\n") for line in islice(file, most)]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested configuration as one level: `runtime.device`; the table of numbers needs no name."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, prefix if name == "numbers" else f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return _parse(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not JSON: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _parse(text: str, path: Path, line: int = 0) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{line + error.lineno}:{error.colno}: not JSON: {error.msg}") from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{path}:{line + 1}: not JSON: {error}") from error
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = []
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines[:-1]):  # what follows the last line's end is a row still being written
+        row = _parse(line, path, number)
+        if not isinstance(row, dict) or not _finite(row.get("step")):
+            raise InputError(f"{path}:{number + 1}: an object with a number `step` is expected")
+        rows.append(row)
+    return rows
+
+
+def _read_summary(path: Path) -> Point:
+    return _numbers(_read_json(path), path, "")
+
+
+def _read_curves(path: Path) -> dict[str, list[Point]]:
+    content, curves = _read_json(path), {}
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: an object is expected")
+    for name, points in content.items():
+        if not isinstance(points, list):
+            raise InputError(f"{path}: {name}: a list of points is expected")
+        curve = [_numbers(point, path, f"{name}[{i}]") for i, point in enumerate(points)]
+        curves[name] = sorted(curve, key=lambda point: point.get("inverse_temperature", math.inf))
+    return curves
+
+
+def _numbers(content: Any, path: Path, place: str) -> Point:
+    """Return the finite numbers of a flat object: what could not be measured was written as null or "inf"."""
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: {place + ': ' if place else ''}an object is expected")
+    for key, value in content.items():
+        if value not in (None, "inf", "-inf") and not isinstance(value, int | float):
+            raise InputError(f"{path}: {place + '.' if place else ''}{key}: a number is expected, not {value!r}")
+    return {key: float(value) for key, value in content.items() if _finite(value)}
