@@ -47,7 +47,9 @@ class Log:
         if not self._main:
             return
         self._step = step
-        values = {name: float(value) for name, value in metrics.items()}
+        values = {
+            name: float(value.detach() if isinstance(value, Tensor) else value) for name, value in metrics.items()
+        }
         row: dict[str, float | None] = {"step": step, "seconds": round(self.seconds, 3)}
         row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._append(json.dumps(row, allow_nan=False, ensure_ascii=False).encode() + b"\n")

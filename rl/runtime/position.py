@@ -51,7 +51,7 @@ class Position:
             done = turns
         finally:
             del self._levels[depth:]
-            level.loop = None
+            level.loop, level.turn = None, 0
             level.finished.append([name, done])
 
     def state_dict(self) -> dict[str, Any]:
