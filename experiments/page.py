@@ -30,7 +30,8 @@ COLOURS = {
 SERIES = tuple(name for name in COLOURS if name[0] == "c")
 
 STYLE = """
-:root { color-scheme: light dark; --sans: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; LIGHT }
+:root { color-scheme: light dark; LIGHT }
+:root { --sans: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
 @media (prefers-color-scheme: dark) { :root { DARK } }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 var(--sans) }
@@ -40,16 +41,19 @@ h2 { font-size: 1.12rem; margin: 2.6rem 0 .7rem; padding-top: .8rem; border-top:
 p { max-width: 78ch; margin: .5rem 0 } .soft, figcaption small { color: var(--soft) }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .87rem }
-th, td { padding: .3rem .75rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule) }
+th, td { padding: .3rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule) }
 th { font-weight: 600; color: var(--soft) } thead th { vertical-align: bottom }
+tbody th { font-weight: 500 }
 tbody th, th:first-child, td.words, th.words { text-align: left; color: var(--ink) }
-tr.strong td, tr.strong th { font-weight: 650 } tr.published td, tr.published th { color: var(--soft); font-weight: 400 }
+tr.strong td, tr.strong th { font-weight: 650 }
+tr.published td, tr.published th { color: var(--soft); font-weight: 400 }
 tr.first th, tr.first td { border-top: 2px solid var(--rule) }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1.3rem 1.6rem }
 figure { margin: 0 } figcaption { font-weight: 600; font-size: .87rem; overflow-wrap: anywhere }
 figcaption small { display: block; font-weight: 400 }
 svg { display: block; width: 100%; height: auto } .large { max-width: 780px }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.3rem; padding: 0; margin: .5rem 0 .9rem; list-style: none; font-size: .87rem }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.3rem; padding: 0; margin: .5rem 0 .9rem; list-style: none }
+.legend { font-size: .87rem }
 .legend i { display: inline-block; width: 1.5em; margin-right: .45em; vertical-align: middle; border-top: 3px solid }
 .legend i.dashed { border-top-style: dashed } .legend i.area { height: .9em; border: 1px solid var(--rule) }
 .legend b { margin-right: .35em; font-size: 1.15em }
@@ -58,7 +62,8 @@ ol { margin: .5rem 0; padding-left: 2.6em; font-size: .9rem } li { overflow-wrap
 ol li::marker { color: var(--soft); font-size: .85em }
 code { font: .86em/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere }
 .settings { columns: 3 230px; column-gap: 2rem; font-size: .85rem; padding: 0; margin: .6rem 0; list-style: none }
-.settings li { display: flex; justify-content: space-between; gap: 1rem; border-bottom: 1px solid var(--rule); padding: .12rem 0 }
+.settings li { display: flex; justify-content: space-between; gap: 1rem; padding: .12rem 0 }
+.settings li { border-bottom: 1px solid var(--rule) }
 .settings li span:last-child { text-align: right; font-variant-numeric: tabular-nums }
 .warning { border-left: 4px solid var(--c1); padding: .3rem .8rem; margin: .5rem 0; max-width: 78ch }
 """
@@ -95,10 +100,9 @@ MEANING = {
 
 def render(body: str, values: Mapping[str, Any]) -> str:
     """Return a page around a template of its body; every value is escaped unless it is `Markup`."""
+    page = '{% extends "base" %}{% block body %}' + body + "{% endblock %}"
     environment = jinja2.Environment(
-        loader=jinja2.DictLoader(
-            {"base": BASE, "page": '{% extends "base" %}{% block body %}' + body + "{% endblock %}"}
-        ),
+        loader=jinja2.DictLoader({"base": BASE, "page": page}),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -122,9 +126,9 @@ def save(path: Path, text: str) -> Path:
 def number(value: float | None) -> str:
     """Return a number as a table shows it: three decimals, fewer for large ones; a dash for none."""
     if value is None or value != value:
-        return "–"
+        return "\N{EN DASH}"
     size = abs(value)
     if size >= 1e7 or 0 < size < 5e-4:
         return f"{value:.2e}"
     digits = 0 if size >= 1000 else 1 if size >= 100 else 3
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")

@@ -4,8 +4,8 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -84,7 +84,7 @@ def trade_off(lines: Sequence[Line], marks: Sequence[Mark], x_label: str, y_labe
                 size = 13 if mark.sign == "*" else 6.5
                 axes.plot([mark.x], [mark.y], mark.sign, color=colour, markersize=size, zorder=5, linestyle="none")
             axes.annotate(
-                mark.words, (mark.x, mark.y), xytext=(0, -13) if mark.below else (6, 5), color=colour, fontsize=9,
+                mark.words, (mark.x, mark.y), xytext=(0, -14) if mark.below else (6, 5), color=colour, fontsize=9,
                 textcoords="offset points", ha="center" if mark.below else "left", zorder=6,
             )  # fmt: skip
         axes.set_xlabel(x_label)
@@ -110,11 +110,13 @@ def _binned(line: Line) -> Line:
     edges = np.linspace(0, len(line.x), MOST // 2 + 1).astype(int)[:-1]
     sizes = np.diff([*edges, len(line.x)])
     y, low, high = np.asarray(line.y), np.asarray(line.low or line.y), np.asarray(line.high or line.y)
-    return Line(
-        x=np.add.reduceat(line.x, edges) / sizes, y=np.add.reduceat(y, edges) / sizes, colour=line.colour,
-        low=np.minimum.reduceat(low, edges), high=np.maximum.reduceat(high, edges),
-        dashed=line.dashed, width=line.width, opacity=line.opacity,
-    )  # fmt: skip
+    return replace(
+        line,
+        x=(np.add.reduceat(line.x, edges) / sizes).tolist(),
+        y=(np.add.reduceat(y, edges) / sizes).tolist(),
+        low=np.minimum.reduceat(low, edges).tolist(),
+        high=np.maximum.reduceat(high, edges).tolist(),
+    )
 
 
 @contextmanager
@@ -124,9 +126,10 @@ def _axes(width: float, height: float) -> Iterator[tuple["Axes", list[Markup]]]:
     from matplotlib.figure import Figure
 
     soft, rule = COLOURS["soft"][0], COLOURS["rule"][0]
-    look = {
+    look: Any = {
         "svg.fonttype": "none", "svg.hashsalt": "sparring", "text.parse_math": False, "font.size": 9,
-        "axes.edgecolor": rule, "axes.labelcolor": COLOURS["ink"][0], "axes.spines.top": False, "axes.spines.right": False,
+        "axes.edgecolor": rule, "axes.labelcolor": COLOURS["ink"][0],
+        "axes.spines.top": False, "axes.spines.right": False,
         "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "grid.color": rule, "grid.linewidth": 0.6,
         "xtick.color": rule, "ytick.color": rule, "xtick.labelcolor": soft, "ytick.labelcolor": soft,
         "axes.formatter.useoffset": False, "axes.formatter.limits": (-4, 5), "axes.formatter.use_mathtext": False,

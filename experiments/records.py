@@ -11,6 +11,11 @@ from typing import Any
 from rl.runtime import InputError, read_config
 
 Point = dict[str, float]
+MAIN = (
+    "nll_oracle", "nll_test", "bleu_2", "bleu_3", "bleu_4", "bleu_5", "self_bleu_2", "self_bleu_3", "self_bleu_4",
+    "self_bleu_5", "distinct_2", "distinct_3", "unique", "fbd", "return_mean", "return_normalised", "p@5", "ndcg@5",
+    "map", "mrr", "fid", "kid", "class_accuracy", "precision", "recall", "modes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,10 @@ class Run:
         pairs = [(row["step"], row[key]) for row in self.rows if _finite(row.get(key))]
         return [float(step) for step, _ in pairs], [float(value) for _, value in pairs]
 
-    def keys(self) -> list[str]:
-        """Return the names of the metrics that have a finite value: bare ones first, then by prefix."""
+    def metrics(self) -> list[str]:
+        """Return the names of the metrics that have a finite value: the main ones, other bare ones, then by prefix."""
         names = {key for row in self.rows for key, value in row.items() if _finite(value)} - {"step", "seconds"}
-        return sorted(names, key=lambda name: ("/" in name, name))
+        return sorted(names, key=lambda name: (MAIN.index(name) if name in MAIN else len(MAIN), "/" in name, name))
 
 
 def read(folder: Path) -> Run:

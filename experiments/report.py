@@ -10,7 +10,8 @@ from experiments.records import Run
 
 ROWS = {"": "last step", "mle": "maximum-likelihood start", "real": "REAL", "uniform": "uniform tokens"}
 LEVELS = {"mle": ("c1", "maximum-likelihood start"), "real": ("c2", "REAL")}
-# nll_oracle for the SeqGAN paper's oracle, 5,000 tokens, sentences of 20: Yu et al. 2017, Lin et al. 2017, Guo et al. 2018.
+# nll_oracle for the SeqGAN paper's oracle (5,000 tokens, sentences of 20): Yu et al. 2017, Lin et al. 2017, Guo et al.
+# 2018, at temperature 1.
 PUBLISHED = {"MLE": 9.038, "SeqGAN": 8.736, "RankGAN": 8.247, "LeakGAN": 7.038, "real": 5.750}
 # (nll_oracle, nll_test) at temperature 1 on the same oracle: Caccia et al. 2020, "Language GANs Falling Short".
 FALLING_SHORT = {"MLE": (9.40, 7.61), "SeqGAN": (9.62, 9.22), "LeakGAN": (10.59, 11.27)}
@@ -28,12 +29,13 @@ BODY = """
 {% for name, values in table %}<tr{% if loop.first %} class="strong"{% endif %}><th>{{ name }}</th>
 {% for key in keys %}<td>{{ values.get(key) | number }}</td>{% endfor %}</tr>
 {% endfor %}
-{% for name, values in published %}<tr class="published{% if loop.first %} first{% endif %}"><th>{{ name }}, published</th>
+{% for name, values in published %}<tr class="published{% if loop.first %} first{% endif %}">
+<th>{{ name }}, published</th>
 {% for key in keys %}<td>{% if key in values %}{{ values[key] | number }}{% endif %}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
-{% if published %}<p class="soft">Published: Yu et al. 2017, Lin et al. 2017, Guo et al. 2018, on the SeqGAN paper's oracle.
-Quality alone: a generator that repeats a few good sentences does better still.</p>{% endif %}
+{% if published %}<p class="soft">Published: Yu et al. 2017, Lin et al. 2017, Guo et al. 2018, on the SeqGAN paper's
+oracle. Quality alone: a generator that repeats a few good sentences does better still.</p>{% endif %}
 {% endif %}
 
 {% for title, words, figure, legend in trade_offs %}
@@ -41,7 +43,8 @@ Quality alone: a generator that repeats a few good sentences does better still.<
 <p class="soft">{{ words }}</p>
 <ul class="legend">{% for colour, dashed, sign, name in legend %}
 <li>{% if sign %}<b style="color: var(--{{ colour }})">{{ sign }}</b>{% else %}
-<i {% if dashed %}class="dashed" {% endif %}style="color: var(--{{ colour }})"></i>{% endif %}{{ name }}</li>{% endfor %}</ul>
+<i {% if dashed %}class="dashed" {% endif %}style="color: var(--{{ colour }})"></i>{% endif %}{{ name }}</li>
+{% endfor %}</ul>
 <div class="large">{{ figure }}</div>
 {% endfor %}
 
@@ -49,9 +52,11 @@ Quality alone: a generator that repeats a few good sentences does better still.<
 <h2>Over the steps</h2>
 <ul class="legend">{% for phase in phases %}
 <li><i class="area" style="background: var(--{{ phase.colour }})"></i>{{ phase.name }}</li>{% endfor %}
-{% for colour, name in levels %}<li><i class="dashed" style="color: var(--{{ colour }})"></i>{{ name }}</li>{% endfor %}</ul>
+{% for colour, name in levels %}
+<li><i class="dashed" style="color: var(--{{ colour }})"></i>{{ name }}</li>{% endfor %}</ul>
 <div class="grid">{% for key, figure in panels %}
-<figure><figcaption>{{ key }}{% if key in meaning %}<small>{{ meaning[key] }}</small>{% endif %}</figcaption>{{ figure }}</figure>
+<figure><figcaption>{{ key }}{% if key in meaning %}<small>{{ meaning[key] }}</small>{% endif %}</figcaption>
+{{ figure }}</figure>
 {% endfor %}</div>
 {% endif %}
 
@@ -65,9 +70,11 @@ Quality alone: a generator that repeats a few good sentences does better still.<
 
 <h2>Configuration</h2>
 <p><code>{{ run.description.command or "command line unknown" }}</code></p>
-<ul class="settings">{% for name, value in settings %}<li><span>{{ name }}</span><span>{{ value }}</span></li>{% endfor %}</ul>
+<ul class="settings">
+{% for name, value in settings %}<li><span>{{ name }}</span><span>{{ value }}</span></li>{% endfor %}</ul>
 <details><summary>Versions</summary>
-<ul class="settings">{% for name, value in versions %}<li><span>{{ name }}</span><span>{{ value }}</span></li>{% endfor %}</ul>
+<ul class="settings">
+{% for name, value in versions %}<li><span>{{ name }}</span><span>{{ value }}</span></li>{% endfor %}</ul>
 </details>
 """
 
@@ -95,10 +102,10 @@ def write(run_dir: Path) -> Path:
         "trade_offs": trade_offs(run),
         "phases": phases,
         "levels": list(shown.values()),
-        "panels": [(key, panel(run, key, phases)) for key in run.keys()],
+        "panels": [(key, panel(run, key, phases)) for key in run.metrics()],
         "samples": [(step, records.read_samples(run_dir, step, SENTENCES)) for step in chosen_steps(run_dir)],
         "settings": [
-            (name, "–" if value is None else value) for name, value in records.flatten(description["config"]).items()
+            (name, "none" if value is None else value) for name, value in records.flatten(description["config"]).items()
         ],
         "versions": about,
     }
@@ -116,16 +123,15 @@ def state(run: Run) -> str:
 
 def find_phases(run: Run) -> list[Phase]:
     """Return the phases of a text run, from its configuration; for other families none."""
-    numbers = run.description["config"].get("numbers")
-    lengths = [numbers.get(key) for key in ("mle_epochs", "d_pretrain", "steps")] if isinstance(numbers, dict) else []
-    if not lengths or not all(isinstance(length, int) for length in lengths):
+    config = records.flatten(run.description["config"])
+    mle, judge, argue = (config.get(key) for key in ("mle_epochs", "d_pretrain", "steps"))
+    if not (isinstance(mle, int) and isinstance(judge, int) and isinstance(argue, int)):
         return []
     steps = max((row["step"] for row in run.rows), default=0)
-    mle, judge, _ = lengths
-    ends = [0, mle, mle + judge, max(sum(lengths), steps)]
+    ends = [0, mle, mle + judge, max(mle + judge + argue, steps)]
     names = ("maximum likelihood", "discriminator", "adversarial")
     return [
-        Phase(f"{name}, steps {first + 1}–{last}", first, last, f"phase{i}")
+        Phase(f"{name}, steps {first + 1} to {last}", first, last, f"phase{i}")
         for i, (name, first, last) in enumerate(zip(names, ends[:-1], ends[1:], strict=True))
         if last > first
     ]
@@ -142,7 +148,7 @@ def summary_table(summary: dict[str, float]) -> tuple[list[str], list[tuple[str,
 
 
 def on_the_papers_oracle(run: Run) -> bool:
-    """Return whether the SeqGAN paper's numbers belong beside this run's: an oracle from a file, as hard as the paper's."""
+    """Return whether the SeqGAN paper's numbers belong beside this run's: its oracle is from a file and as hard."""
     config = run.description["config"]
     length = records.flatten(config).get("length")
     real = run.summary.get("real/nll_oracle", PUBLISHED["real"])
@@ -179,7 +185,7 @@ def trade_offs(run: Run) -> list[tuple[str, str, Any, list[tuple[str, bool, str,
             if points:
                 dashed = name == "mle"
                 lines.append(Line([p[x] for p in points], [p[y] for p in points], colour, dashed=dashed, width=2))
-                marks += temperature_marks(points, x, y, colour, below=not dashed)
+                marks += temperature_marks(points, x, y, colour, words=not marks)
                 legend.append((colour, dashed, "", label))
         if not lines:
             continue
@@ -188,20 +194,20 @@ def trade_offs(run: Run) -> list[tuple[str, str, Any, list[tuple[str, bool, str,
             marks.append(Mark(*real, "c2", sign="*"))
             legend.append(("c2", False, "★", "REAL"))
         if x == "nll_oracle" and on_the_papers_oracle(run):
-            marks += [Mark(*place, "soft", sign="D", words=name) for name, place in FALLING_SHORT.items()]
+            marks += [Mark(*place, "soft", sign="D", words=name, below=True) for name, place in FALLING_SHORT.items()]
             legend.append(("soft", False, "◆", "published: Caccia et al. 2020"))
         found.append((f"{x} against {y}", words, trade_off(lines, marks, x, y), legend))
     return found
 
 
-def temperature_marks(points: Sequence[records.Point], x: str, y: str, colour: str, *, below: bool) -> list[Mark]:
-    """Return the inverse temperature in words at a curve's ends, and a dot at 1."""
+def temperature_marks(points: Sequence[records.Point], x: str, y: str, colour: str, *, words: bool) -> list[Mark]:
+    """Return a dot at temperature 1 and, if `words`, the inverse temperature there and at the curve's ends."""
     marks = []
     for i, point in enumerate(points):
         inverse = point.get("inverse_temperature", 1.0)
         one = abs(inverse - 1) < 1e-9
-        if one or i in (0, len(points) - 1):
-            marks.append(Mark(point[x], point[y], colour, "o" if one else "", f"1/T = {inverse:g}", below))
+        if one or (words and i in (0, len(points) - 1)):
+            marks.append(Mark(point[x], point[y], colour, "o" if one else "", f"1/T = {inverse:g}" if words else ""))
     return marks
 
 
