@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,7 @@ Logits = Float[Tensor, "batch *places"]
 """High = real. Places: () per picture or sentence, (time) per token, (height width) per patch."""
 
 
+@runtime_checkable
 class Discriminator(Protocol[X_contra]):
     """Anything that judges a batch of samples: a network, a compiled network, a plain function."""
 

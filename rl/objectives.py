@@ -9,7 +9,7 @@ written here. All of it is computed in float32 (float64 stays float64), whatever
 """
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,6 +21,7 @@ Scalar = Float[Tensor, ""]
 AnyLogits = Float[Tensor, "..."]  # real and fake may differ in number and in places
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A pair: the discriminator's loss and the sample's reward."""
 

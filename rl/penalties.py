@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ X = TypeVar("X")
 Scalar = Float[Tensor, ""]
 
 
+@runtime_checkable
 class Penalty(Protocol):
     """A term of the discriminator's loss that may look at the discriminator itself."""
 

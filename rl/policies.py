@@ -4,7 +4,7 @@ Log-probabilities and entropies are in nats and float32 (float64 stays float64),
 """
 
 import math
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,7 @@ Choices = Int[Tensor, "*places"]
 PerPlace = Float[Tensor, "*places"]
 
 
+@runtime_checkable
 class Policy(Protocol[Obs_contra, Act]):
     """Acts, and says afterwards, in one batch, how likely the actions were: so acting stays cheap."""
 
@@ -34,6 +35,7 @@ class Policy(Protocol[Obs_contra, Act]):
         ...
 
 
+@runtime_checkable
 class SequencePolicy(Protocol[State]):
     """A generator of sentences, token by token. It gives features, not logits: rows x vocabulary need not be stored.
 

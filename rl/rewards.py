@@ -6,7 +6,7 @@ A judge is used as it stands: put its network into eval mode, or not, before cal
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,7 @@ Tokens = Int[Tensor, "batch time"]
 Completions = Int[Tensor, "prefixes batch samples time"]
 
 
+@runtime_checkable
 class Reward(Protocol[Steps]):
     """Anything that pays the steps of a rollout."""
 
@@ -57,6 +58,7 @@ class Terminal(Generic[Steps]):
         return torch.where(last_step(rollout.mask), rewards.unsqueeze(1), 0)
 
 
+@runtime_checkable
 class Complete(Protocol):
     """Carries sentences on: row p of the answer completes the first p + 1 tokens, `samples` times."""
 
@@ -65,6 +67,7 @@ class Complete(Protocol):
         ...
 
 
+@runtime_checkable
 class JudgeCompletions(Protocol):
     """Judges sentences and their completions together, so that equal sentences need be judged only once."""
 
