@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
+
 from rl.runtime import InputError, closest
 
 T = TypeVar("T")
@@ -47,7 +48,9 @@ def one_line_errors(command_line: Callable[[], T]) -> T:
         if not end.code:
             raise
         words = " ".join(BOX.sub(" ", complaint.getvalue()).split())
-        raise InputError("command line: " + words.removeprefix("Parsing error ").split(" For full helptext")[0]) from None
+        raise InputError(
+            "command line: " + words.removeprefix("Parsing error ").split(" For full helptext")[0]
+        ) from None
 
 
 def to_json(value: Any) -> Any:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from rl.runtime import InputError, checkpoints, exit_codes, rundir
 
 from experiments.config import one_line_errors
 from experiments.resume import FAMILIES
+from rl.runtime import InputError, checkpoints, exit_codes, rundir
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def measure_run(run_dir: Path, step: int | None) -> dict[str, float]:
 def measure_oracle(path: Path, *, sequences: int, length: int, seed: int) -> dict[str, float]:
     """Return an oracle's entropy floor and what uniform tokens score, nats a token with 95 % half-widths."""
     import torch
+
     from seqgan.evaluation import seeded
     from seqgan.likelihood import ROWS, token_log_probs
     from seqgan.oracle import load_oracle

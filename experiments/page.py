@@ -7,6 +7,8 @@ from typing import Any
 
 import jinja2
 
+from rl.runtime.errors import InputError
+
 # The pages' colours by name, light and dark. Figures are drawn in the light ones, then told to follow the page.
 COLOURS = {
     "paper": ("#fdfdfb", "#15181c"),
@@ -118,8 +120,9 @@ def save(path: Path, text: str) -> Path:
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
-    finally:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
     return path
 
 

@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rl.runtime import InputError, read_config
+from rl.runtime.errors import InputError
+from rl.runtime.rundir import read_config
 
 Point = dict[str, float]
 MAIN = (
@@ -16,6 +17,10 @@ MAIN = (
     "self_bleu_5", "distinct_2", "distinct_3", "unique", "fbd", "return_mean", "return_normalised", "p@5", "ndcg@5",
     "map", "mrr", "fid", "kid", "class_accuracy", "precision", "recall", "modes",
 )  # fmt: skip
+TRADE_OFFS = (
+    ("nll_oracle", "nll_test"),
+    ("bleu_4", "self_bleu_4"),
+)  # quality, and what is paid for it: lower is better
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Run:
     def metrics(self) -> list[str]:
         """Return the names of the metrics that have a finite value: the main ones, other bare ones, then by prefix."""
         names = {key for row in self.rows for key, value in row.items() if _finite(value)} - {"step", "seconds"}
-        return sorted(names, key=lambda name: (MAIN.index(name) if name in MAIN else len(MAIN), "/" in name, name))
+        return in_order(names)
 
 
 def read(folder: Path) -> Run:
@@ -48,6 +53,18 @@ def read(folder: Path) -> Run:
         _read_summary(folder / "summary.json"),
         _read_curves(folder / "curves.json"),
     )
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return names of metrics: the main ones, other bare ones, then by prefix."""
+    return sorted(names, key=lambda name: (MAIN.index(name) if name in MAIN else len(MAIN), "/" in name, name))
+
+
+def real_point(run: Run, x: str, y: str) -> tuple[float, float] | None:
+    """Return where REAL stands; the oracle's NLL of its own sentences is both of its coordinates."""
+    real = run.summary.get(f"real/{x}")
+    other = run.summary.get(f"real/{y}", real if x == "nll_oracle" else None)
+    return None if real is None or other is None else (real, other)
 
 
 def sample_steps(folder: Path) -> list[int]:

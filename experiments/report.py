@@ -174,12 +174,11 @@ def trade_offs(run: Run) -> list[tuple[str, str, Any, list[tuple[str, bool, str,
     """Return title, words, figure and legend of each quality-diversity curve that the run has."""
     found = []
     below = "Each curve is one generator over temperatures, 1.0 marked; lower is better at equal"
-    pairs = (
-        ("nll_oracle", "nll_test", f"{below} nll_oracle. REAL is the oracle itself."),
-        ("bleu_4", "self_bleu_4", f"{below} bleu_4."),
-    )
-    for x, y, words in pairs:
-        lines, marks, legend = [], [], []
+    for x, y in records.TRADE_OFFS:
+        words = f"{below} {x}." + (" REAL is the oracle itself." if x == "nll_oracle" else "")
+        lines: list[Line] = []
+        marks: list[Mark] = []
+        legend: list[tuple[str, bool, str, str]] = []
         for name, colour, label in (("mle", "c1", "maximum-likelihood start"), ("last", "c0", "last step")):
             points = [point for point in run.curves.get(name, []) if x in point and y in point]
             if points:
@@ -189,7 +188,7 @@ def trade_offs(run: Run) -> list[tuple[str, str, Any, list[tuple[str, bool, str,
                 legend.append((colour, dashed, "", label))
         if not lines:
             continue
-        real = real_point(run, x, y)
+        real = records.real_point(run, x, y)
         if real:
             marks.append(Mark(*real, "c2", sign="*"))
             legend.append(("c2", False, "★", "REAL"))
@@ -209,10 +208,3 @@ def temperature_marks(points: Sequence[records.Point], x: str, y: str, colour: s
         if one or (words and i in (0, len(points) - 1)):
             marks.append(Mark(point[x], point[y], colour, "o" if one else "", f"1/T = {inverse:g}" if words else ""))
     return marks
-
-
-def real_point(run: Run, x: str, y: str) -> tuple[float, float] | None:
-    """Return where REAL stands; the oracle's NLL of its own sentences is both of its coordinates."""
-    real = run.summary.get(f"real/{x}")
-    other = run.summary.get(f"real/{y}", real if x == "nll_oracle" else None)
-    return None if real is None or other is None else (real, other)

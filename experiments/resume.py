@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 
 import tyro
-from rl.runtime import InputError, closest, exit_codes, rundir
 
 from experiments.config import one_line_errors
+from rl.runtime import InputError, closest, exit_codes, rundir
 
 FAMILIES = {"text_gan": "experiments.text_gan"}
 

@@ -9,14 +9,33 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from jaxtyping import Int
+from torch import Tensor
+
+from experiments import config, text_results
 from rl.runtime import (
-    Engine, InputError, Keeper, Log, Meter, Position, Runtime, Stop, checkpoints, exit_codes, rundir,
-)  # fmt: skip
+    Engine,
+    InputError,
+    Keeper,
+    Log,
+    Meter,
+    Position,
+    Runtime,
+    Stop,
+    checkpoints,
+    exit_codes,
+    rundir,
+)
 from seqgan.adversarial import GeneratorGoal, discriminator_round, generator_round
 from seqgan.corpus import (
-    Corpus, Units, ids_corpus, oracle_corpus, read_hub, read_ids, read_lines, text_corpus,
-)  # fmt: skip
+    Corpus,
+    Units,
+    ids_corpus,
+    oracle_corpus,
+    read_hub,
+    read_ids,
+    read_lines,
+    text_corpus,
+)
 from seqgan.discriminators import ConvDiscriminator, OutputL2
 from seqgan.evaluation import measure
 from seqgan.generators import Generator, build_generator
@@ -25,9 +44,6 @@ from seqgan.oracle import draw_oracle, load_oracle
 from seqgan.pretraining import Best, Shuffled, mle_round
 from seqgan.sampling import speak
 from seqgan.variants import FILTERS, PRESETS, VARIANTS, Numbers
-from torch import Tensor
-
-from experiments import config, text_results
 
 FAMILY = "text_gan"
 MAY_BE_ZERO = (
@@ -44,7 +60,7 @@ class Experiment:
     variant: tyro.conf.Suppress[str]
     numbers: Annotated[Numbers, tyro.conf.arg(name="")]
     preset: Literal["default", "demo", "paper", "paper-cpu"] = "default"
-    """which numbers to start from: minutes on two cores, two minutes, the paper's, the paper's with fewer discriminator epochs"""
+    """which numbers to start from: minutes on two cores, two minutes, the paper's, the paper's for a CPU (RESULTS.md)"""
     corpus: str = "oracle"
     """`oracle`, a text file with one sentence a line (.txt, .txt.gz), token ids (.npy, .npz), or hf:NAME"""
     test: str = ""
@@ -98,9 +114,7 @@ def load_corpus(e: Experiment) -> Corpus:
     else:
         raise InputError(f"--corpus {e.corpus}: expected oracle, a .txt, .txt.gz, .npy or .npz file, or hf:NAME")
     test = lines[1] if e.test else []
-    return text_corpus(
-        lines[0], test, units=e.units, at_least=e.at_least, length=n.length, valid=n.valid, seed=e.seed
-    )
+    return text_corpus(lines[0], test, units=e.units, at_least=e.at_least, length=n.length, valid=n.valid, seed=e.seed)
 
 
 class Fakes:
@@ -125,7 +139,9 @@ class Cast:
         n, size = e.numbers, len(corpus.vocabulary.words)
         make = partial(build_generator, n.generator, size, corpus.length, embedding=n.embedding, hidden=n.hidden)
         self.generator: Generator = engine.place(make(layers=n.layers, dropout=n.dropout, end=corpus.end))
-        self.start: Generator = engine.place(make(layers=n.layers, dropout=n.dropout, end=corpus.end)).requires_grad_(False)
+        self.start: Generator = engine.place(make(layers=n.layers, dropout=n.dropout, end=corpus.end)).requires_grad_(
+            False
+        )
         self.start.eval()
         self.discriminator = engine.place(
             ConvDiscriminator(
@@ -133,9 +149,7 @@ class Cast:
             )
         )
         fused = {"fused": engine.device.type in ("cpu", "cuda")}
-        self.mle_optimizer = torch.optim.AdamW(
-            self.generator.parameters(), n.mle_lr, weight_decay=n.mle_decay, **fused
-        )
+        self.mle_optimizer = torch.optim.AdamW(self.generator.parameters(), n.mle_lr, weight_decay=n.mle_decay, **fused)
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), n.g_lr, **fused)
         self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, **fused)
         half = max(1, n.d_batch // 2)
@@ -147,7 +161,7 @@ class Cast:
 
     def parts(self, log: Log) -> dict[str, checkpoints.Stateful]:
         """Return what a checkpoint holds."""
-        return {name: part for name, part in vars(self).items()} | {"log": log}
+        return vars(self) | {"log": log}
 
 
 def train(e: Experiment, corpus: Corpus, run_dir: Path) -> None:
@@ -157,7 +171,10 @@ def train(e: Experiment, corpus: Corpus, run_dir: Path) -> None:
     at, meter, generator, discriminator = cast.at, cast.meter, cast.generator, cast.discriminator
     judge, real = engine.fast(discriminator), corpus.train.to(engine.device)
     goal = GeneratorGoal(
-        variant.reward(generator, discriminator, variant.objective, n, engine), variant.baseline, n.kl_weight, n.entropy_weight
+        variant.reward(generator, discriminator, variant.objective, n, engine),
+        variant.baseline,
+        n.kl_weight,
+        n.entropy_weight,
     )
     with Stop() as stop, Log(run_dir, total=n.mle_epochs + n.d_pretrain + n.steps) as log:
         keeper = Keeper(run_dir, cast.parts(log), stop, seconds=e.save_seconds)
@@ -227,8 +244,9 @@ def train(e: Experiment, corpus: Corpus, run_dir: Path) -> None:
             log.log(begun + step + 1, engine.gather(meter.flush()) | measured)
         keeper.save(begun + n.steps)
         log.progress("measuring", n.steps, n.steps)
-    if engine.is_main:
-        text_results.finish(run_dir, generator, cast.start, corpus, **measurement(e))
+        stop.at_once = True
+        if engine.is_main:
+            text_results.finish(run_dir, generator, cast.start, corpus, **measurement(e))
 
 
 def measurement(e: Experiment) -> dict[str, int]:
@@ -264,9 +282,10 @@ def parse(arguments: Sequence[str]) -> Experiment:
 def resume(run_dir: Path, saved: dict[str, object], *, steps: int | None) -> None:
     """Continue a run from its newest good checkpoint, to `steps` adversarial rounds if that is given."""
     e = config.from_json(Experiment, saved, place=run_dir / "config.json")
-    if steps is not None:
-        e = replace(e, numbers=replace(e.numbers, steps=steps))
     with rundir.lock(run_dir):
+        if steps is not None:
+            e = replace(e, numbers=replace(e.numbers, steps=steps))
+            rundir.write_json(run_dir / "config.json", rundir.read_config(run_dir) | {"config": config.to_json(e)})
         train(e, load_corpus(e), run_dir)
 
 

@@ -3,13 +3,12 @@
 import time
 from pathlib import Path
 
+from experiments import report
 from rl.runtime.rundir import write_json
 from seqgan.corpus import Corpus
 from seqgan.evaluation import bounds, measure, seeded, sweep_temperatures
 from seqgan.generators import Generator
 from seqgan.sampling import speak
-
-from experiments import report
 
 SHOWN = 100  # sentences in a sample file
 TABLE = ("nll_oracle", "nll_test", "distinct_2", "unique", "bleu_2", "bleu_4", "self_bleu_4")
@@ -27,7 +26,14 @@ def write_samples(run_dir: Path, step: int, generator: Generator, corpus: Corpus
 
 
 def summarise(
-    run_dir: Path, generator: Generator, start: Generator, corpus: Corpus, *, samples: int, sweep_samples: int, seed: int
+    run_dir: Path,
+    generator: Generator,
+    start: Generator,
+    corpus: Corpus,
+    *,
+    samples: int,
+    sweep_samples: int,
+    seed: int,
 ) -> dict[str, float]:
     """Write summary.json and curves.json: the generator, its maximum-likelihood start, REAL and uniform sentences."""
     rows = {"last": measure(generator, corpus, samples=samples, seed=seed)}
@@ -57,7 +63,14 @@ def show(summary: dict[str, float]) -> str:
 
 
 def finish(
-    run_dir: Path, generator: Generator, start: Generator, corpus: Corpus, *, samples: int, sweep_samples: int, seed: int
+    run_dir: Path,
+    generator: Generator,
+    start: Generator,
+    corpus: Corpus,
+    *,
+    samples: int,
+    sweep_samples: int,
+    seed: int,
 ) -> None:
     """Measure at the last step, write the report, and print where it is and the numbers in one small table."""
     summary = summarise(run_dir, generator, start, corpus, samples=samples, sweep_samples=sweep_samples, seed=seed)

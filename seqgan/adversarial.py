@@ -5,15 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from rl.discriminator import Discriminator
+from torch import Tensor
+
 from rl.estimators import Mask, PerStep, entropy, kl_to, reinforce
 from rl.objectives import Objective
 from rl.penalties import Penalty
 from rl.rewards import Reward
 from rl.rollout import Rollout
 from rl.runtime import Engine
-from torch import Tensor
-
 from seqgan.generators import Generator
 from seqgan.likelihood import action_log_probs, counted
 from seqgan.sampling import speak

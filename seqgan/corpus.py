@@ -11,13 +11,16 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Int
-from rl.runtime import InputError
 from torch import Tensor
 
+from rl.runtime import InputError
 from seqgan.generators import LSTMGenerator
 from seqgan.sampling import speak
 
-BOUNDARY, UNKNOWN = 0, 1  # ids of every text: the sentence boundary (start, end and what follows the end), the rare word
+BOUNDARY, UNKNOWN = (
+    0,
+    1,
+)  # ids of every text: the sentence boundary (start, end and what follows the end), the rare word
 Units = Literal["word", "char"]
 Line = tuple[str, list[str]]  # where a sentence stands ("file:line"), and its words or characters
 
@@ -42,7 +45,7 @@ class Vocabulary:
         return cls(("</s>", "<unk>", *kept), " " if units == "word" else "")
 
     def encode(self, sentences: Sequence[Line], length: int) -> Int[Tensor, "sentences time"]:
-        """Return ids, each sentence ended and filled up with the boundary; raise InputError for one that is too long."""
+        """Return ids, each sentence filled up with the boundary; raise InputError for one that is too long."""
         ids = {word: number for number, word in enumerate(self.words)}
         rows = np.full((len(sentences), length), BOUNDARY)
         for row, (place, sentence) in zip(rows, sentences, strict=True):
@@ -170,7 +173,7 @@ def read_ids(path: Path) -> Int[Tensor, "sentences time"]:
 
 
 def read_hub(name: str, split_name: str, column: str, units: Units) -> list[Line]:
-    """Return the sentences of one split of a Hugging Face data set (`hf:NAME`, needs the `text` extra and a network)."""
+    """Return the sentences of one split of a Hugging Face data set (needs the `text` extra and a network)."""
     try:
         import datasets
     except ImportError:

@@ -29,7 +29,7 @@ def seeded(seed: int) -> Iterator[None]:
 def measure(
     generator: Generator, corpus: Corpus, *, samples: int, seed: int, inverse_temperature: float = 1.0
 ) -> dict[str, float]:
-    """Return the metrics of `samples` fresh sentences, and `nll_test`, nats per token, of the generator at that temperature."""
+    """Return the metrics of fresh sentences, and the generator's own `nll_test` (nats a token), at one temperature."""
     generator.eval()
     with seeded(seed):
         said = speak(generator, samples, corpus.length, inverse_temperature=inverse_temperature).cpu()
@@ -42,7 +42,9 @@ def measure(
 def measure_sentences(said: Int[Tensor, "sentences time"], corpus: Corpus) -> dict[str, float]:
     """Return what can be said of sentences alone: `nll_oracle` and diversity, or BLEU and self-BLEU against test."""
     if corpus.oracle is None:
-        return evaluate_text(corpus.vocabulary.decode(said, corpus.end), corpus.vocabulary.decode(corpus.test, corpus.end))
+        return evaluate_text(
+            corpus.vocabulary.decode(said, corpus.end), corpus.vocabulary.decode(corpus.test, corpus.end)
+        )
     rows = said.tolist()
     metrics = {"nll_oracle": nll(corpus.oracle, said), "unique": unique_share(rows), "entropy": unigram_entropy(rows)}
     metrics |= {f"distinct_{n}": distinct_n(rows, n) for n in range(1, 5)}
@@ -63,7 +65,12 @@ def tempered(generator: Generator, inverse_temperature: float) -> Iterator[None]
 
 
 def sweep_temperatures(
-    generator: Generator, corpus: Corpus, *, samples: int, seed: int, inverse_temperatures: Sequence[float] = TEMPERATURES
+    generator: Generator,
+    corpus: Corpus,
+    *,
+    samples: int,
+    seed: int,
+    inverse_temperatures: Sequence[float] = TEMPERATURES,
 ) -> list[dict[str, float]]:
     """Return the quality-diversity curve of a generator: its metrics at each inverse temperature."""
     return [

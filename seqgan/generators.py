@@ -17,7 +17,7 @@ def fork_rows(state: State, rows: Int[Tensor, "new"]) -> State:
 
 
 def shifted(tokens: Int[Tensor, "batch time"], start: int) -> Int[Tensor, "batch time"]:
-    """What a generator reads when it is to say `tokens`: the start token, then all but the last."""
+    """Return what a generator reads when it is to say `tokens`: the start token, then all but the last."""
     return F.pad(tokens[:, :-1], (1, 0), value=start)
 
 
@@ -170,7 +170,5 @@ def build_generator(
 ) -> Generator:
     """Return the generator that a run's numbers ask for; a transformer's width is `hidden`."""
     if kind == "lstm":
-        return LSTMGenerator(
-            vocabulary, embedding=embedding, hidden=hidden, layers=layers, dropout=dropout, end=end
-        )
+        return LSTMGenerator(vocabulary, embedding=embedding, hidden=hidden, layers=layers, dropout=dropout, end=end)
     return TransformerGenerator(vocabulary, length=length, width=hidden, layers=layers, dropout=dropout, end=end)

@@ -114,7 +114,9 @@ class MaxConv(torch.autograd.Function):
         count = time - width + 1
         won = winners + torch.arange(batch)[:, None] * count
         if count > FEW_WINDOWS:
-            d_weight = F.embedding_bag(won.t().contiguous(), rows, mode="sum", per_sample_weights=d_pooled.t().contiguous())
+            d_weight = F.embedding_bag(
+                won.t().contiguous(), rows, mode="sum", per_sample_weights=d_pooled.t().contiguous()
+            )
             order, first = sorted_by_window(won.view(-1), batch * count)
             d_rows = F.embedding_bag(
                 order % filters, weight, first, mode="sum", per_sample_weights=d_pooled.reshape(-1)[order]

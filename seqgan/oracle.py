@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rl.runtime import InputError
 
+from rl.runtime import InputError
 from seqgan.generators import LSTMGenerator
 
 GATES = ("i", "f", "c", "o")  # torch's order
@@ -72,7 +72,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         if not np.issubdtype(array.dtype, np.floating):
             raise InputError(f"{path}:{name}: {array.dtype} numbers, expected floats")
         if array.ndim != dimensions[name[0]] or 0 in array.shape:
-            raise InputError(f"{path}:{name}: shape {array.shape}, expected {dimensions[name[0]]} dimensions, none empty")
+            raise InputError(
+                f"{path}:{name}: shape {array.shape}, expected {dimensions[name[0]]} dimensions, none empty"
+            )
         if not np.isfinite(array).all():
             raise InputError(f"{path}:{name}: holds NaN or infinity")
     return {name: array.astype(np.float32) for name, array in arrays.items()}

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from rl.runtime import Engine
 from torch import Tensor
 
+from rl.runtime import Engine
 from seqgan.generators import Generator
 from seqgan.likelihood import mle_loss
 
@@ -51,7 +51,7 @@ class Best:
 
 
 class Shuffled:
-    """Endless batches of row numbers, every pass in a new order, equal on all ranks; its place is part of a checkpoint."""
+    """Endless batches of row numbers, every pass in a new order, the same on all ranks; part of a checkpoint."""
 
     def __init__(self, rows: int, batch: int, *, seed: int) -> None:
         self.rows, self.batch = rows, min(batch, rows)

@@ -4,9 +4,9 @@ import math
 
 import torch
 from jaxtyping import Float, Int
-from rl.policies import SequencePolicy
 from torch import Tensor, nn
 
+from rl.policies import SequencePolicy
 from seqgan.generators import State
 
 SPEAKERS = 1280  # rows that speak at once: enough to fill a matrix product, few enough for the cache

@@ -62,7 +62,7 @@ def pool_by_table(
     pooled: Float[Tensor, "rows filters"],
 ) -> None:
     """Write one width's maxima over time: the sentences' first, then the completions' in their own order."""
-    prefixes, batch, samples, length = completions.shape
+    prefixes, batch, samples, _ = completions.shape
     offsets = torch.arange(width, dtype=torch.int32, device=tokens.device) * (len(rows) // width)
 
     def responses(sentences: Int[Tensor, "some time"]) -> Float[Tensor, "some windows filters"]:

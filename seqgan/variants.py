@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+from torch import Tensor
+
 from rl.estimators import leave_one_out, no_baseline
 from rl.objectives import AIRL, Objective, SeqGAN
 from rl.rewards import Constant, MonteCarlo, Noise, Reward
 from rl.runtime import Engine
-from torch import Tensor
-
 from seqgan.adversarial import Baseline
 from seqgan.discriminators import PAPER_FILTERS, SMALL_FILTERS, ConvDiscriminator
 from seqgan.generators import Generator
@@ -114,26 +114,41 @@ def monte_carlo(
 
 
 def constant(*_: object) -> Reward[Tensor]:
-    """One for every token, whatever was said."""
+    """Pay one for every token, whatever was said."""
     return Constant(1.0)
 
 
 def noise(*_: object) -> Reward[Tensor]:
-    """A draw from U[0, 1] for every token, whatever was said."""
+    """Pay a draw from U[0, 1] for every token, whatever was said."""
     return Noise()
 
 
-# The paper's scale: 10,000 sentences of 20 tokens out of 5,000, for the oracle of --oracle-params; its code's schedules.
+# The paper's scale, 10,000 sentences of 20 tokens out of 5,000, and its code's schedules; for --oracle-params FILE.
 PAPER = Numbers(
-    steps=200, vocabulary=5_000, sentences=10_000, valid=0, mle_epochs=120, d_filters="paper",
-    d_pretrain=50, d_pretrain_epochs=3, d_rounds=5, d_epochs=3,
+    steps=200,
+    vocabulary=5_000,
+    sentences=10_000,
+    valid=0,
+    mle_epochs=120,
+    d_filters="paper",
+    d_pretrain=50,
+    d_pretrain_epochs=3,
+    d_rounds=5,
+    d_epochs=3,
 )
 # The same with a discriminator schedule that a CPU finishes in an hour: stated wherever a result is quoted.
 PAPER_CPU = replace(PAPER, d_pretrain=30, d_pretrain_epochs=3, d_rounds=1, d_epochs=1, d_sentences=3_200)
 DEFAULT = Numbers(
-    mle_epochs=40, d_pretrain=10, d_pretrain_epochs=1, d_rounds=1, d_epochs=1, d_sentences=2_000,
+    mle_epochs=40,
+    d_pretrain=10,
+    d_pretrain_epochs=1,
+    d_rounds=1,
+    d_epochs=1,
+    d_sentences=2_000,
 )
-DEMO = replace(DEFAULT, steps=40, vocabulary=200, sentences=2_000, length=12, mle_epochs=20, d_pretrain=5, d_sentences=1_000)
+DEMO = replace(
+    DEFAULT, steps=40, vocabulary=200, sentences=2_000, length=12, mle_epochs=20, d_pretrain=5, d_sentences=1_000
+)
 PRESETS = {"default": DEFAULT, "demo": DEMO, "paper": PAPER, "paper-cpu": PAPER_CPU}  # fmt: skip
 
 
@@ -150,7 +165,15 @@ def without_adversary(numbers: Numbers) -> Numbers:
 def trusting(numbers: Numbers) -> Numbers:
     """Return numbers for a regularised start and small steps away from it."""
     return replace(
-        numbers, hidden=128, embedding=128, dropout=0.5, mle_lr=1e-3, mle_best=True, g_lr=1e-3, g_clip=1.0, kl_weight=1.0
+        numbers,
+        hidden=128,
+        embedding=128,
+        dropout=0.5,
+        mle_lr=1e-3,
+        mle_best=True,
+        g_lr=1e-3,
+        g_clip=1.0,
+        kl_weight=1.0,
     )
 
 
@@ -160,13 +183,16 @@ def rows(change: Callable[[Numbers], Numbers]) -> dict[str, Numbers]:
 
 
 VARIANTS = {
-    "seqgan": Variant("SeqGAN (Yu et al. 2017): rollout rewards D(x), no baseline", SeqGAN(), monte_carlo, no_baseline, PRESETS),
-    "seqgan-loo": Variant(
-        "SeqGAN with a leave-one-out baseline", SeqGAN(), monte_carlo, leave_one_out, PRESETS
+    "seqgan": Variant(
+        "SeqGAN (Yu et al. 2017): rollout rewards D(x), no baseline", SeqGAN(), monte_carlo, no_baseline, PRESETS
     ),
+    "seqgan-loo": Variant("SeqGAN with a leave-one-out baseline", SeqGAN(), monte_carlo, leave_one_out, PRESETS),
     "seqgan-trust": Variant(
         "reward log D/(1-D), leave-one-out baseline, KL to a regularised start",
-        AIRL(), monte_carlo, leave_one_out, rows(trusting),
+        AIRL(),
+        monte_carlo,
+        leave_one_out,
+        rows(trusting),
     ),
     "seqgan-constant": Variant(
         "control: SeqGAN paid 1 for everything", SeqGAN(), constant, no_baseline, rows(without_discriminator)
@@ -174,5 +200,7 @@ VARIANTS = {
     "seqgan-noise": Variant(
         "control: SeqGAN paid U[0, 1] for everything", SeqGAN(), noise, no_baseline, rows(without_discriminator)
     ),
-    "mle": Variant("maximum likelihood alone, the plain baseline", SeqGAN(), constant, no_baseline, rows(without_adversary)),
-}  # fmt: skip
+    "mle": Variant(
+        "maximum likelihood alone, the plain baseline", SeqGAN(), constant, no_baseline, rows(without_adversary)
+    ),
+}

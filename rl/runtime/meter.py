@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Meter:
-    """Adds up metrics without waiting for the device; part of a checkpoint, so that a resumed round reports its whole."""
+    """Adds up metrics without waiting for the device; part of a checkpoint, so a resumed round reports its whole."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
