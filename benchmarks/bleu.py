@@ -66,6 +66,14 @@ def by_nltk(hypotheses: Sentences, references: Sequence[Sentences]) -> list[list
     ]
 
 
+def of_all_lengths(sentences: Sentences, count: int) -> list[int]:
+    """Choose sentences evenly from the shortest to the longest, so that their mean cost is that of all."""
+    by_length = np.argsort([len(sentence) for sentence in sentences], kind="stable")
+    count = min(count, len(sentences))
+    chosen: list[int] = by_length[((np.arange(count) + 0.5) * len(sentences) / count).astype(int)].tolist()
+    return chosen
+
+
 def texts(config: Config) -> tuple[Sentences, Sentences]:
     """Make the sentences to score and the references."""
     generator = np.random.default_rng(config.seed)
@@ -82,11 +90,7 @@ def main(config: Config) -> None:
     """Time, check that both agree, and report."""
     warnings.simplefilter("ignore")  # NLTK's, about orders without a hit
     hypotheses, references = texts(config)
-    generator = np.random.default_rng(config.seed)
-    for_bleu, for_self = (
-        generator.choice(config.sentences, min(count, config.sentences), replace=False).tolist()
-        for count in (config.bleu_sample, config.self_bleu_sample)
-    )
+    for_bleu, for_self = (of_all_lengths(hypotheses, count) for count in (config.bleu_sample, config.self_bleu_sample))
     sample, sample_references = [hypotheses[i] for i in for_bleu], [references] * len(for_bleu)
     others = [hypotheses[:i] + hypotheses[i + 1 :] for i in for_self]
     self_sample = [hypotheses[i] for i in for_self]
