@@ -77,8 +77,9 @@ def discriminator_round(
 ) -> dict[str, Tensor]:
     """Make one step towards telling `real` from `fake`; one pass for both, dropout on."""
     discriminator.train()
+    penalised = penalty(discriminator, real, fake)  # first: a penalty may clip the weights that then judge
     on_real, on_fake = judge(torch.cat([real, fake])).split([len(real), len(fake)])
-    loss = objective.discriminator_loss(on_real, on_fake) + penalty(discriminator, real, fake)
+    loss = objective.discriminator_loss(on_real, on_fake) + penalised
     engine.update(optimizer, loss, name="d/loss")
     correct = torch.cat([on_real > 0, on_fake < 0]).float().mean()
     return {"d/loss": loss.detach(), "d/accuracy": correct}
