@@ -131,7 +131,6 @@ def number(value: float | None) -> str:
     if value is None or value != value:
         return "\N{EN DASH}"
     size = abs(value)
-    if size >= 1e7 or 0 < size < 5e-4:
-        return f"{value:.2e}"
     digits = 0 if size >= 1000 else 1 if size >= 100 else 3
-    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    text = f"{value:.1e}" if size >= 1e7 or 1e-12 < size < 5e-4 else f"{value:,.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}", 1) if value < 0 else text

@@ -20,7 +20,7 @@ MAIN = (
 TRADE_OFFS = (
     ("nll_oracle", "nll_test"),
     ("bleu_4", "self_bleu_4"),
-)  # quality, and what is paid for it: lower is better
+)  # quality; what is paid for it, lower is better
 
 
 @dataclass(frozen=True)
