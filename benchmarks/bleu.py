@@ -1,6 +1,6 @@
 """BLEU-2 to BLEU-5 of 1,000 sentences against 10,000 references, and their Self-BLEU: ours and NLTK.
 
-NLTK is called as the text-GAN code bases call it, once per sentence and order. A whole run of it takes a quarter of an
+NLTK is called as the text-GAN code bases call it, once per sentence and order. All of it would take close to half an
 hour, so it scores a sample of the sentences, and its time is multiplied up.
 """
 
