@@ -88,7 +88,7 @@ def measure_files(samples: Path, references: Path, split: str) -> dict[str, floa
     from seqgan.metrics.text import evaluate_text, read_sentences, treebank
 
     words = treebank if split == "treebank" else str.split
-    return evaluate_text(read_sentences(samples, words), read_sentences(references, words))
+    return evaluate_text(read_sentences(samples, words, empty_allowed=True), read_sentences(references, words))
 
 
 def main(arguments: Sequence[str]) -> None:
