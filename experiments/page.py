@@ -51,7 +51,8 @@ tr.strong td, tr.strong th { font-weight: 650 }
 tr.published td, tr.published th { color: var(--soft); font-weight: 400 }
 tr.first th, tr.first td { border-top: 2px solid var(--rule) }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1.3rem 1.6rem }
-figure { margin: 0 } figcaption { font-weight: 600; font-size: .87rem; overflow-wrap: anywhere }
+figure { margin: 0; display: flex; flex-direction: column; justify-content: space-between }
+figcaption { font-weight: 600; font-size: .87rem; overflow-wrap: anywhere }
 figcaption small { display: block; font-weight: 400 }
 svg { display: block; width: 100%; height: auto } .large { max-width: 780px }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.3rem; padding: 0; margin: .5rem 0 .9rem; list-style: none }
@@ -130,7 +131,8 @@ def number(value: float | None) -> str:
     """Return a number as a table shows it: three decimals, fewer for large ones; a dash for none."""
     if value is None or value != value:
         return "\N{EN DASH}"
+    value = 0.0 if abs(value) < 1e-12 else value  # what rounding left of nothing
     size = abs(value)
     digits = 0 if size >= 1000 else 1 if size >= 100 else 3
-    text = f"{value:.1e}" if size >= 1e7 or 1e-12 < size < 5e-4 else f"{value:,.{digits}f}"
+    text = f"{value:.1e}" if size >= 1e7 or 0 < size < 5e-4 else f"{value:,.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}", 1) if value < 0 else text

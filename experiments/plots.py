@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -35,6 +35,13 @@ class Line:
     marker: str = ""
 
 
+OFFSETS: dict[str, tuple[tuple[int, int], str]] = {  # of words from their place, in points, and how they are set
+    "right": ((6, 5), "left"),
+    "left": ((-6, 5), "right"),
+    "below": ((0, -14), "center"),
+}
+
+
 @dataclass(frozen=True)
 class Mark:
     """One place, as a sign or as words beside it or both."""
@@ -44,7 +51,7 @@ class Mark:
     colour: str
     sign: str = "o"
     words: str = ""
-    below: bool = False
+    side: Literal["right", "left", "below"] = "right"
 
 
 @dataclass(frozen=True)
@@ -83,9 +90,10 @@ def trade_off(lines: Sequence[Line], marks: Sequence[Mark], x_label: str, y_labe
             if mark.sign:
                 size = 13 if mark.sign == "*" else 6.5
                 axes.plot([mark.x], [mark.y], mark.sign, color=colour, markersize=size, zorder=5, linestyle="none")
+            offset, alignment = OFFSETS[mark.side]
             axes.annotate(
-                mark.words, (mark.x, mark.y), xytext=(0, -14) if mark.below else (6, 5), color=colour, fontsize=9,
-                textcoords="offset points", ha="center" if mark.below else "left", zorder=6,
+                mark.words, (mark.x, mark.y), xytext=offset, textcoords="offset points", ha=alignment,
+                color=colour, fontsize=9, zorder=6,
             )  # fmt: skip
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)

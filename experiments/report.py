@@ -193,7 +193,7 @@ def trade_offs(run: Run) -> list[tuple[str, str, Any, list[tuple[str, bool, str,
             marks.append(Mark(*real, "c2", sign="*"))
             legend.append(("c2", False, "★", "REAL"))
         if x == "nll_oracle" and on_the_papers_oracle(run):
-            marks += [Mark(*place, "soft", sign="D", words=name, below=True) for name, place in FALLING_SHORT.items()]
+            marks += [Mark(*place, "soft", sign="D", words=name, side="below") for name, place in FALLING_SHORT.items()]
             legend.append(("soft", False, "◆", "published: Caccia et al. 2020"))
         found.append((f"{x} against {y}", words, trade_off(lines, marks, x, y), legend))
     return found
@@ -201,10 +201,12 @@ def trade_offs(run: Run) -> list[tuple[str, str, Any, list[tuple[str, bool, str,
 
 def temperature_marks(points: Sequence[records.Point], x: str, y: str, colour: str, *, words: bool) -> list[Mark]:
     """Return a dot at temperature 1 and, if `words`, the inverse temperature there and at the curve's ends."""
+    rising = bool(points) and (points[-1][x] - points[0][x]) * (points[-1][y] - points[0][y]) > 0
     marks = []
     for i, point in enumerate(points):
         inverse = point.get("inverse_temperature", 1.0)
         one = abs(inverse - 1) < 1e-9
         if one or (words and i in (0, len(points) - 1)):
-            marks.append(Mark(point[x], point[y], colour, "o" if one else "", f"1/T = {inverse:g}" if words else ""))
+            said = f"1/T = {inverse:g}" if words else ""
+            marks.append(Mark(point[x], point[y], colour, "o" if one else "", said, "left" if rising else "right"))
     return marks
