@@ -1,5 +1,7 @@
 """The oracle: a generator with fixed weights that stands for the truth, so that likelihoods can be measured."""
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,10 @@ from rl.runtime import InputError
 from seqgan.generators import LSTMGenerator
 
 GATES = ("i", "f", "c", "o")  # torch's order
+# What numpy raises for a file that is cut short, damaged, of another kind, or packed in an unknown way.
+UNREADABLE = (
+    OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def draw_oracle(vocabulary: int, *, embedding: int = 32, hidden: int = 32, seed: int = 0) -> LSTMGenerator:
@@ -63,10 +69,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             missing = [name for name in names if name not in file.files]
             if missing:
                 raise InputError(f"{path}:{missing[0]}: array missing (found {', '.join(file.files) or 'none'})")
-            arrays = {name: file[name] for name in names}
+            arrays = {name: np.asarray(file[name]) for name in names}  # a member that is no array comes as bytes
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, KeyError, AttributeError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a readable .npz file ({error})") from None
     for name, array in arrays.items():
         if not np.issubdtype(array.dtype, np.floating):
