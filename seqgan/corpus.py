@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from rl.runtime import InputError
 from seqgan.generators import LSTMGenerator
+from seqgan.oracle import UNREADABLE
 from seqgan.sampling import speak
 
 BOUNDARY, UNKNOWN = (
@@ -107,7 +109,9 @@ def text_corpus(
 
 
 def ids_corpus(train: Int[Tensor, "train time"], test: Int[Tensor, "test time"], *, valid: int, seed: int) -> Corpus:
-    """Return a corpus of bare token ids, all sentences of one length."""
+    """Return a corpus of bare token ids, all sentences of one length; raise InputError where test has another."""
+    if len(test) and test.shape[1] != train.shape[1]:
+        raise InputError(f"--test: sentences of {test.shape[1]} tokens, those of --corpus have {train.shape[1]}")
     size = max(int(part.max()) + 1 for part in (train, test) if part.numel())
     return split(train, test, Vocabulary.numbers(size), -1, valid, seed)
 
@@ -131,7 +135,7 @@ def read_lines(path: Path, units: Units) -> list[Line]:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: not a gzip file ({error})") from None
     lines = []
     for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
@@ -159,17 +163,18 @@ def read_ids(path: Path) -> Int[Tensor, "sentences time"]:
             with loaded:
                 if len(loaded.files) != 1:
                     raise InputError(f"{path}: {len(loaded.files)} arrays, expected one")
-                ids = loaded[loaded.files[0]]
+                ids = np.asarray(loaded[loaded.files[0]])  # a member that is no array comes as bytes
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a readable array file ({error})") from None
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer) or 0 in ids.shape:
         raise InputError(f"{path}: {ids.dtype} {ids.shape}, expected integers [sentences, time]")
-    if (ids < 0).any():
-        row, column = map(int, np.argwhere(ids < 0)[0])
-        raise InputError(f"{path}:[{row}, {column}]: negative token {ids[row, column]}")
-    return torch.from_numpy(ids.astype(np.int64))
+    tokens = ids.astype(np.int64)
+    if (tokens < 0).any():  # or beyond int64
+        row, column = map(int, np.argwhere(tokens < 0)[0])
+        raise InputError(f"{path}:[{row}, {column}]: {ids[row, column]} is no token")
+    return torch.from_numpy(tokens)
 
 
 def read_hub(name: str, split_name: str, column: str, units: Units) -> list[Line]:
@@ -189,4 +194,6 @@ def read_hub(name: str, split_name: str, column: str, units: Units) -> list[Line
         if not words:
             raise InputError(f"hf:{name}:{split_name}[{number}].{column}: no sentence ({text!r})")
         lines.append((f"hf:{name}:{split_name}[{number}].{column}", words))
+    if not lines:
+        raise InputError(f"hf:{name}: split {split_name} is empty")
     return lines
