@@ -59,9 +59,11 @@ def tempered(generator: Generator, inverse_temperature: float) -> Iterator[None]
     with torch.no_grad():
         for weight in weights:
             weight.mul_(inverse_temperature)
-        yield
-        for weight, before in zip(weights, kept, strict=True):
-            weight.copy_(before)
+        try:
+            yield
+        finally:
+            for weight, before in zip(weights, kept, strict=True):
+                weight.copy_(before)
 
 
 def sweep_temperatures(
