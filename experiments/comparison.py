@@ -126,7 +126,7 @@ def _verdict(found: Interval) -> str:
     if found.n < FEWEST:
         return f"n = {found.n}: too few seeds to say more"
     between = f"95 % interval of the difference {number(found.low)} to {number(found.high)}, n = {found.n}"
-    return f"{between}: {({'below': 'better', 'above': 'worse', 'level': 'no clear difference'})[_side(found)]}"
+    return f"{between}: " + {"below": "better", "above": "worse", "level": "no clear difference"}[_side(found)]
 
 
 def _side(found: Interval) -> str:

@@ -1,11 +1,13 @@
 """A page that needs nothing but itself: no script, nothing fetched, light and dark."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from rl.runtime.errors import InputError
 
@@ -44,7 +46,7 @@ p { max-width: 78ch; margin: .5rem 0 } .soft, figcaption small { color: var(--so
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .87rem }
 th, td { padding: .3rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule) }
-th { font-weight: 600; color: var(--soft) } thead th { vertical-align: bottom }
+th { font-weight: 600; color: var(--soft) } thead th { vertical-align: bottom; white-space: normal }
 tbody th { font-weight: 500 }
 tbody th, th:first-child, td.words, th.words { text-align: left; color: var(--ink) }
 tr.strong td, tr.strong th { font-weight: 650 }
@@ -111,8 +113,13 @@ def render(body: str, values: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "breakable": breakable}
     return environment.get_template("page").render({**values, "style": STYLE, "meaning": MEANING})
+
+
+def breakable(name: str) -> Markup:
+    """Return a name that may go on in a new line after an underscore, but for the digit of `bleu_4`."""
+    return Markup("_<wbr>").join(re.split("_(?=[a-z])", name))
 
 
 def save(path: Path, text: str) -> Path:

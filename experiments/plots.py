@@ -35,10 +35,12 @@ class Line:
     marker: str = ""
 
 
-OFFSETS: dict[str, tuple[tuple[int, int], str]] = {  # of words from their place, in points, and how they are set
-    "right": ((6, 5), "left"),
-    "left": ((-6, 5), "right"),
-    "below": ((0, -14), "center"),
+Side = Literal["right", "below", "below left", "below right"]
+OFFSETS: dict[Side, tuple[tuple[int, int], str]] = {  # of words from their place, in points, and how they are set
+    "right": ((8, -3), "left"),
+    "below": ((0, -15), "center"),
+    "below left": ((-3, -13), "right"),
+    "below right": ((4, -13), "left"),
 }
 
 
@@ -51,7 +53,7 @@ class Mark:
     colour: str
     sign: str = "o"
     words: str = ""
-    side: Literal["right", "left", "below"] = "right"
+    side: Side = "right"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def trade_off(lines: Sequence[Line], marks: Sequence[Mark], x_label: str, y_labe
     """Return a large figure of one metric against another."""
     with _axes(7.2, 4.7) as (axes, result):
         axes.grid(True, axis="x")
+        axes.margins(0.1)
         for line in lines:
             _draw(axes, line)
         for mark in marks:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments import page, records
-from experiments.plots import Line, Mark, Phase, over_steps, trade_off
+from experiments.plots import Line, Mark, Phase, Side, over_steps, trade_off
 from experiments.records import Run
 
 ROWS = {"": "last step", "mle": "maximum-likelihood start", "real": "REAL", "uniform": "uniform tokens"}
 LEVELS = {"mle": ("c1", "maximum-likelihood start"), "real": ("c2", "REAL")}
+PLAYERS = {"mle": ("c1", "maximum-likelihood start"), "last": ("c0", "last step")}
 # nll_oracle for the SeqGAN paper's oracle (5,000 tokens, sentences of 20): Yu et al. 2017, Lin et al. 2017, Guo et al.
 # 2018, at temperature 1.
 PUBLISHED = {"MLE": 9.038, "SeqGAN": 8.736, "RankGAN": 8.247, "LeakGAN": 7.038, "real": 5.750}
@@ -25,7 +26,7 @@ BODY = """
 {% if table %}
 <h2>Summary</h2>
 <div class="wide"><table><thead><tr><th></th>
-{% for key in keys %}<th title="{{ meaning.get(key, '') }}">{{ key }}</th>{% endfor %}</tr></thead><tbody>
+{% for key in keys %}<th title="{{ meaning.get(key, '') }}">{{ key | breakable }}</th>{% endfor %}</tr></thead><tbody>
 {% for name, values in table %}<tr{% if loop.first %} class="strong"{% endif %}><th>{{ name }}</th>
 {% for key in keys %}<td>{{ values.get(key) | number }}</td>{% endfor %}</tr>
 {% endfor %}
@@ -143,7 +144,7 @@ def summary_table(summary: dict[str, float]) -> tuple[list[str], list[tuple[str,
     for key, value in summary.items():
         prefix, _, bare = key.rpartition("/")
         rows.setdefault(prefix, {})[bare] = value
-    keys = list(dict.fromkeys(key for values in rows.values() for key in values))
+    keys = records.in_order({key for values in rows.values() for key in values})
     return keys, [(ROWS.get(prefix, prefix), values) for prefix, values in rows.items() if values]
 
 
@@ -166,8 +167,11 @@ def chosen_steps(run_dir: Path) -> list[int]:
 def panel(run: Run, key: str, phases: Sequence[Phase]) -> Any:
     """Return the figure of one metric over the steps."""
     x, y = run.series(key)
+    config = run.description["config"]
+    # All but a likelihood depend on how many sentences are measured.
+    same = key.startswith("nll_") or config.get("evaluate_samples") == config.get("final_samples")
     levels = [(run.summary[f"{p}/{key}"], colour) for p, (colour, _) in LEVELS.items() if f"{p}/{key}" in run.summary]
-    return over_steps([Line(x, y, "c0")], phases, levels)
+    return over_steps([Line(x, y, "c0")], phases, levels if same else [])
 
 
 def trade_offs(run: Run) -> list[tuple[str, str, Any, list[tuple[str, bool, str, str]]]]:
@@ -179,13 +183,14 @@ def trade_offs(run: Run) -> list[tuple[str, str, Any, list[tuple[str, bool, str,
         lines: list[Line] = []
         marks: list[Mark] = []
         legend: list[tuple[str, bool, str, str]] = []
-        for name, colour, label in (("mle", "c1", "maximum-likelihood start"), ("last", "c0", "last step")):
-            points = [point for point in run.curves.get(name, []) if x in point and y in point]
-            if points:
-                dashed = name == "mle"
-                lines.append(Line([p[x] for p in points], [p[y] for p in points], colour, dashed=dashed, width=2))
-                marks += temperature_marks(points, x, y, colour, words=not marks)
-                legend.append((colour, dashed, "", label))
+        curves = {name: [p for p in run.curves.get(name, []) if x in p and y in p] for name in ("mle", "last")}
+        heights = {name: sum(p[y] for p in points) / len(points) for name, points in curves.items() if points}
+        for name in heights:
+            (colour, label), dashed, points = PLAYERS[name], name == "mle", curves[name]
+            lines.append(Line([p[x] for p in points], [p[y] for p in points], colour, dashed=dashed, width=2))
+            lower = heights[name] == min(heights.values())  # below it is room for words
+            marks += temperature_marks(points, x, y, colour, words=lower)
+            legend.append((colour, dashed, "", label))
         if not lines:
             continue
         real = records.real_point(run, x, y)
@@ -193,7 +198,7 @@ def trade_offs(run: Run) -> list[tuple[str, str, Any, list[tuple[str, bool, str,
             marks.append(Mark(*real, "c2", sign="*"))
             legend.append(("c2", False, "★", "REAL"))
         if x == "nll_oracle" and on_the_papers_oracle(run):
-            marks += [Mark(*place, "soft", sign="D", words=name, side="below") for name, place in FALLING_SHORT.items()]
+            marks += [Mark(*place, "soft", sign="D", words=name) for name, place in FALLING_SHORT.items()]
             legend.append(("soft", False, "◆", "published: Caccia et al. 2020"))
         found.append((f"{x} against {y}", words, trade_off(lines, marks, x, y), legend))
     return found
@@ -201,12 +206,14 @@ def trade_offs(run: Run) -> list[tuple[str, str, Any, list[tuple[str, bool, str,
 
 def temperature_marks(points: Sequence[records.Point], x: str, y: str, colour: str, *, words: bool) -> list[Mark]:
     """Return a dot at temperature 1 and, if `words`, the inverse temperature there and at the curve's ends."""
-    rising = bool(points) and (points[-1][x] - points[0][x]) * (points[-1][y] - points[0][y]) > 0
+    rising = (points[-1][x] - points[0][x]) * (points[-1][y] - points[0][y]) > 0
+    leftmost = min(points, key=lambda point: point[x])
     marks = []
     for i, point in enumerate(points):
         inverse = point.get("inverse_temperature", 1.0)
         one = abs(inverse - 1) < 1e-9
         if one or (words and i in (0, len(points) - 1)):
             said = f"1/T = {inverse:g}" if words else ""
-            marks.append(Mark(point[x], point[y], colour, "o" if one else "", said, "left" if rising else "right"))
+            side: Side = "below right" if rising else "below left" if point is leftmost else "below"
+            marks.append(Mark(point[x], point[y], colour, "o" if one else "", said, side))
     return marks

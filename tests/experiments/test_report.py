@@ -42,7 +42,7 @@ def finish(folder: Path, summary: dict[str, Any] = SUMMARY) -> None:
 class Tags(html.parser.HTMLParser):
     """Collects tags with their attributes, and the text of table cells row by row; fails on tags that do not nest."""
 
-    EMPTY = ("meta", "use", "path")
+    EMPTY = ("meta", "use", "path", "wbr")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -216,4 +216,14 @@ def test_figures_follow_the_pages_colours_and_stay_small() -> None:
     assert not re.search(r"#[0-9a-f]{6}\b", figure)
     assert figure.startswith("<svg viewBox=")
     figure = trade_off([Line([1, 2], [3, 4], "c1")], [Mark(1, 3, "c2", words="$a < b$")], "x", "y")
-    assert "$a &lt; b$" in figure
+    assert ">$a &lt; b$</text>" in figure
+
+
+@pytest.mark.parametrize(("samples", "levels"), [(10_000, 1), (2_000, 0)])
+def test_levels_are_drawn_only_where_as_many_sentences_were_measured(tmp_path: Path, samples: int, levels: int) -> None:
+    run = make_run(tmp_path / "run", evaluate_samples=samples, final_samples=10_000)
+    finish(run, {"mle/unique": 0.5, "mle/nll_test": 0.5})
+    (run / "metrics.jsonl").write_text('{"step": 1, "unique": 0.9, "nll_test": 0.9}\n')
+    read = records.read(run)
+    assert report.panel(read, "unique", []).count("var(--c1)") == levels
+    assert report.panel(read, "nll_test", []).count("var(--c1)") == 1
