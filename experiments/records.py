@@ -14,7 +14,8 @@ from rl.runtime.rundir import read_config
 Point = dict[str, float]
 MAIN = (
     "nll_oracle", "nll_test", "bleu_2", "bleu_3", "bleu_4", "bleu_5", "self_bleu_2", "self_bleu_3", "self_bleu_4",
-    "self_bleu_5", "distinct_1", "distinct_2", "distinct_3", "distinct_4", "unique", "fbd", "return_mean", "return_normalised", "p@5", "ndcg@5",
+    "self_bleu_5", "distinct_1", "distinct_2", "distinct_3", "distinct_4", "unique",
+    "fbd", "return_mean", "return_normalised", "p@5", "ndcg@5",
     "map", "mrr", "fid", "kid", "class_accuracy", "precision", "recall", "modes",
 )  # fmt: skip
 TRADE_OFFS = (
