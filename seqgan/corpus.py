@@ -24,6 +24,7 @@ BOUNDARY, UNKNOWN = (
     1,
 )  # ids of every text: the sentence boundary (start, end and what follows the end), the rare word
 Units = Literal["word", "char"]
+MOST_WORDS = 10_000_000  # of bare ids: one stray large number must not fill the memory with a vocabulary
 Line = tuple[str, list[str]]  # where a sentence stands ("file:line"), and its words or characters
 
 
@@ -171,8 +172,9 @@ def read_ids(path: Path) -> Int[Tensor, "sentences time"]:
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer) or 0 in ids.shape:
         raise InputError(f"{path}: {ids.dtype} {ids.shape}, expected integers [sentences, time]")
     tokens = ids.astype(np.int64)
-    if (tokens < 0).any():  # or beyond int64
-        row, column = map(int, np.argwhere(tokens < 0)[0])
+    wrong = (tokens < 0) | (tokens >= MOST_WORDS)  # ids beyond int64 come out negative
+    if wrong.any():
+        row, column = map(int, np.argwhere(wrong)[0])
         raise InputError(f"{path}:[{row}, {column}]: {ids[row, column]} is no token")
     return torch.from_numpy(tokens)
 

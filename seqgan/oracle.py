@@ -45,7 +45,8 @@ def load_oracle(path: Path) -> LSTMGenerator:
     def stacked(letter: str) -> torch.Tensor:
         return torch.from_numpy(np.concatenate([arrays[f"{letter}_{gate}"] for gate in GATES], -1).T.copy())
 
-    oracle = LSTMGenerator(vocabulary, embedding=embedding, hidden=hidden)
+    with torch.random.fork_rng(devices=[]):  # reading a file must not move anybody's draws
+        oracle = LSTMGenerator(vocabulary, embedding=embedding, hidden=hidden)
     oracle.load_state_dict(
         {
             "embedding.weight": torch.from_numpy(arrays["embedding"]),
