@@ -6,10 +6,19 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 ROWS = 128  # rows of logits that stand in memory at once: they stay in the cache between projection and softmax
+
+
+def refuse_second_derivative() -> None:
+    """Raise RuntimeError in a backward pass that builds a graph of itself.
+
+    torch's once_differentiable raises later, and not at all where unused gradients are allowed: it would lose the
+    second derivative in silence.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError("the fused operations have no second derivative (create_graph=True)")
 
 
 def linear_nll(
@@ -51,9 +60,9 @@ class LinearNLL(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
         """Scale what the forward pass made."""
+        refuse_second_derivative()
         d_features, d_weight, d_bias = ctx.saved_tensors
         return d_features * d_loss, d_weight * d_loss, d_bias * d_loss, None, None
 
@@ -105,9 +114,9 @@ class MaxConv(torch.autograd.Function):
         return pooled
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Gather winners: dW_n = sum_b g_bn window_b(n), d window = sum of g_bn W_n over the filters it won."""
+        refuse_second_derivative()
         rows, weight, winners = ctx.saved_tensors
         batch, time, size = ctx.shape
         filters, width = len(weight), weight.shape[1] // size
