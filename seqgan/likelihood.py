@@ -47,4 +47,5 @@ def mle_loss(generator: Generator, tokens: Int[Tensor, "batch time"]) -> Float[T
     targets, scales = tokens.flatten(), mask.float() / mask.sum()
     if features.device.type == "cpu" and features.dtype == torch.float32:
         return linear_nll(features, generator.head.weight, generator.head.bias, targets, scales)
-    return F.cross_entropy(generator.head(features).float(), targets, reduction="none") @ scales
+    losses = F.cross_entropy(generator.head(features).float(), targets, reduction="none")
+    return (losses * scales).sum()  # autocast would take `losses @ scales` in bfloat16
