@@ -157,13 +157,13 @@ def read_ids(path: Path) -> Int[Tensor, "sentences time"]:
     Raises InputError naming the file and the place.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            ids = loaded
-        else:
-            with loaded:
-                if len(loaded.files) != 1:
-                    raise InputError(f"{path}: {len(loaded.files)} arrays, expected one")
+        with path.open("rb") as opened:
+            loaded = np.load(opened, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                ids = loaded
+            elif len(loaded.files) != 1:
+                raise InputError(f"{path}: {len(loaded.files)} arrays, expected one")
+            else:
                 ids = np.asarray(loaded[loaded.files[0]])  # a member that is no array comes as bytes
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None

@@ -66,7 +66,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     names = ["embedding", "W_out", "b_out"] + [f"{letter}_{gate}" for gate in GATES for letter in ("W", "U", "b")]
     dimensions = {"W": 2, "U": 2, "e": 2, "b": 1}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             missing = [name for name in names if name not in file.files]
             if missing:
                 raise InputError(f"{path}:{missing[0]}: array missing (found {', '.join(file.files) or 'none'})")
