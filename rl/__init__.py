@@ -4,10 +4,11 @@ A discriminator turns a sample into a logit (high = real). An objective says how
 sample earns. The generator climbs that reward through the sample, or through the log-probability.
 """
 
-from rl.discriminator import Discriminator, Logits, frozen, full_precision
+from rl.discriminator import Discriminator, Logits, evaluating, frozen, full_precision
 from rl.estimators import (
     actor_critic,
     batch_baseline,
+    divergence,
     entropy,
     exact,
     kl_to,
@@ -123,7 +124,9 @@ __all__ = [
     "categorical_entropy",
     "categorical_log_prob",
     "categorical_sample",
+    "divergence",
     "entropy",
+    "evaluating",
     "exact",
     "frozen",
     "full_precision",

@@ -43,3 +43,14 @@ def frozen(net: nn.Module) -> Iterator[None]:
     finally:
         for weight, required in zip(weights, before, strict=True):
             weight.requires_grad_(required)
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Switch dropout and batch statistics off inside, and put the network back into the mode it was in."""
+    training = net.training
+    try:
+        net.eval()
+        yield
+    finally:
+        net.train(training)

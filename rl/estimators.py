@@ -131,6 +131,20 @@ def kl_to(action_log_probs: PerAction, reference_log_probs: PerAction, mask: Mas
     return _per_row((log_probs.exp() * (log_probs - reference)).sum(-1))
 
 
+def divergence(
+    action_log_probs: PerAction, reference_log_probs: PerAction, mask: Mask, sharpness: float = 1.0
+) -> PerStep:
+    """Return at each step sum_a pi (log pi - sharpness * log reference) in nats, exact over the actions.
+
+    Sharpness 1 is KL(pi || reference), 0 minus the entropy of pi. Summed over a sentence and averaged over the policy's
+    own sentences it is KL(pi || reference^sharpness / Z) - log Z: least where whole sentences, not single tokens, are
+    weighed by reference^sharpness. No gradient flows into the reference.
+    """
+    log_probs = _on_actions(action_log_probs, mask)
+    reference = _on_actions(reference_log_probs.detach(), mask)
+    return (log_probs.exp() * (log_probs - sharpness * reference)).sum(-1)
+
+
 def _on_actions(log_probs: PerAction, mask: Mask) -> PerAction:
     # 0 * -inf is NaN, 0 * the least number is 0
     on = full_precision(log_probs).masked_fill(~mask.unsqueeze(-1), 0)

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rl.estimators import Mask, PerStep, entropy, kl_to, reinforce
+from rl.estimators import Mask, PerStep, divergence, reinforce
 from rl.objectives import Objective
 from rl.penalties import Penalty
 from rl.rewards import Reward
-from rl.rollout import Rollout
+from rl.rollout import Rollout, returns_to_go
 from rl.runtime import Engine
 from seqgan.generators import Generator
 from seqgan.likelihood import action_log_probs, counted
@@ -22,17 +22,22 @@ Baseline = Callable[[PerStep, Mask], PerStep]  # returns -> advantages
 
 @dataclass(frozen=True)
 class GeneratorGoal:
-    """What a generator round climbs: a reward, what is subtracted from it, and how far it may leave the start."""
+    """What a generator climbs: E[reward - kl_weight * (log g - sharpness * log start)] + entropy_weight * entropy.
+
+    The logarithms are those of whole sentences. At sharpness 1 the second term is the KL to the start; above 1 it
+    prefers whole sentences that the start finds likely, which sharpening each token by a temperature does not.
+    """
 
     reward: Reward[Tensor]
     baseline: Baseline
     kl_weight: float = 0.0
+    sharpness: float = 1.0
     entropy_weight: float = 0.0
 
 
 def generator_round(
     generator: Generator,
-    reference: Generator,
+    start: Generator,
     goal: GeneratorGoal,
     optimizer: torch.optim.Optimizer,
     engine: Engine,
@@ -41,28 +46,30 @@ def generator_round(
     length: int,
     clip: float,
 ) -> dict[str, Tensor]:
-    """Speak, be paid, and make one policy-gradient step; dropout off, so that the policy is the one that spoke.
-
-    The loss is minus [the score-function estimate of the reward - kl_weight * KL(generator || reference) +
-    entropy_weight * entropy], summed over a sentence, mean over sentences; KL and entropy are exact at each place.
-    """
+    """Speak, be paid, and make one policy-gradient step; dropout off, so that the policy is the one that spoke."""
     generator.eval()
     with engine.autocast():
         tokens = speak(generator, batch, length)
         rollout = Rollout.of(tokens, counted(tokens, generator.end)).relabel(goal.reward)
         log_probs = action_log_probs(generator, tokens)
-    advantages = goal.baseline(rollout.rewards, rollout.mask)
-    chosen = log_probs.gather(2, tokens[..., None])[..., 0]
-    loss = reinforce(chosen, advantages, rollout.mask)
-    metrics = {"g/reward": rollout.rewards[rollout.mask].mean(), "g/length": rollout.mask.float().sum(1).mean()}
+    chosen, returns = log_probs.gather(2, tokens[..., None])[..., 0], rollout.rewards
+    cost = torch.zeros_like(returns)
     if goal.kl_weight or goal.entropy_weight:
         with torch.no_grad(), engine.autocast():
-            reference_log_probs = action_log_probs(reference, tokens)
-        divergence, spread = kl_to(log_probs, reference_log_probs, rollout.mask), entropy(log_probs, rollout.mask)
-        loss = loss + goal.kl_weight * divergence - goal.entropy_weight * spread
-        metrics |= {"g/kl": divergence.detach(), "g/entropy": spread.detach()}
+            start_log_probs = action_log_probs(start, tokens)
+        cost = goal.kl_weight * divergence(log_probs, start_log_probs, rollout.mask, goal.sharpness)
+        cost = cost + goal.entropy_weight * divergence(log_probs, start_log_probs, rollout.mask, 0.0)
+        # a token answers for what it makes later places cost; its own place is differentiated exactly
+        returns = returns - (returns_to_go(cost.detach(), rollout.mask) - cost.detach())
+    loss = reinforce(chosen, goal.baseline(returns, rollout.mask), rollout.mask) + cost.sum(1).mean()
     norm = engine.update(optimizer, loss, name="g/loss", clip=clip)
-    return metrics | {"g/loss": loss.detach(), "g/grad_norm": norm}
+    return {
+        "g/reward": rollout.rewards[rollout.mask].mean(),
+        "g/length": rollout.mask.float().sum(1).mean(),
+        "g/cost": cost.detach().sum(1).mean(),
+        "g/loss": loss.detach(),
+        "g/grad_norm": norm,
+    }
 
 
 def discriminator_round(

@@ -157,6 +157,13 @@ class Block(nn.Module):
 Generator = LSTMGenerator | TransformerGenerator
 
 
+@torch.no_grad()
+def sharpen(generator: Generator, inverse_temperature: float) -> None:
+    """Multiply the logits by an inverse temperature for good."""
+    for weight in generator.head.parameters():
+        weight.mul_(inverse_temperature)
+
+
 def build_generator(
     kind: Literal["lstm", "transformer"],
     vocabulary: int,

@@ -7,9 +7,11 @@ from typing import Literal
 
 from torch import Tensor
 
+from rl.discriminator import evaluating
 from rl.estimators import leave_one_out, no_baseline
 from rl.objectives import AIRL, Objective, SeqGAN
-from rl.rewards import Constant, MonteCarlo, Noise, Reward
+from rl.rewards import Constant, MonteCarlo, Noise, Reward, Terminal
+from rl.rollout import Rollout, returns_to_go
 from rl.runtime import Engine
 from seqgan.adversarial import Baseline
 from seqgan.discriminators import PAPER_FILTERS, SMALL_FILTERS, ConvDiscriminator
@@ -67,7 +69,9 @@ class Numbers:
     rollouts: int = 16
     """completions of each prefix"""
     kl_weight: float = 0.0
-    """weight of KL(generator || pretrained generator), nats per sentence"""
+    """weight of the distance to the pretrained generator, nats per sentence"""
+    sharpness: float = 1.0
+    """power of the pretrained generator that the distance is to; above 1 likely sentences are preferred"""
     entropy_weight: float = 0.0
     """weight of the generator's entropy, nats per sentence"""
     d_embedding: int = 64
@@ -113,9 +117,27 @@ def monte_carlo(
     return MonteCarlo(partial(complete, generator), judge, objective, numbers.rollouts)
 
 
+def whole_sentence(
+    generator: Generator, discriminator: ConvDiscriminator, objective: Objective, numbers: Numbers, engine: Engine
+) -> Reward[Tensor]:
+    """Reward of the sentence as it was spoken, for every token of it: no rollouts, so that many more can be spoken."""
+    judged = Terminal(engine.fast(discriminator), objective)
+
+    def reward(rollout: Rollout[Tensor]) -> Tensor:
+        with evaluating(discriminator):
+            return returns_to_go(judged(rollout), rollout.mask)
+
+    return reward
+
+
 def constant(*_: object) -> Reward[Tensor]:
     """Pay one for every token, whatever was said."""
     return Constant(1.0)
+
+
+def nothing(*_: object) -> Reward[Tensor]:
+    """Pay nothing: what else the generator climbs stands alone."""
+    return Constant(0.0)
 
 
 def noise(*_: object) -> Reward[Tensor]:
@@ -163,17 +185,28 @@ def without_adversary(numbers: Numbers) -> Numbers:
 
 
 def trusting(numbers: Numbers) -> Numbers:
-    """Return numbers for a regularised start and small steps away from it."""
+    """Return numbers for a regularised start and small steps towards the sentences that it trusts."""
     return replace(
         numbers,
-        hidden=128,
-        embedding=128,
+        valid=500,
+        steps=60,
+        embedding=64,
+        hidden=64,
         dropout=0.5,
-        mle_lr=1e-3,
+        mle_epochs=100,
+        mle_lr=2e-3,
         mle_best=True,
-        g_lr=1e-3,
-        g_clip=1.0,
+        batch=256,
+        g_lr=3e-4,
+        g_clip=5.0,
         kl_weight=1.0,
+        sharpness=1.8,
+        d_filters="small",
+        d_sentences=2_000,
+        d_pretrain=10,
+        d_pretrain_epochs=1,
+        d_rounds=1,
+        d_epochs=1,
     )
 
 
@@ -188,11 +221,18 @@ VARIANTS = {
     ),
     "seqgan-loo": Variant("SeqGAN with a leave-one-out baseline", SeqGAN(), monte_carlo, leave_one_out, PRESETS),
     "seqgan-trust": Variant(
-        "reward log D/(1-D), leave-one-out baseline, KL to a regularised start",
+        "ours: log D/(1-D) and the likelihood of whole sentences under a regularised start, leave-one-out baseline",
         AIRL(),
-        monte_carlo,
+        whole_sentence,
         leave_one_out,
         rows(trusting),
+    ),
+    "trust": Variant(
+        "control: the same without a discriminator",
+        AIRL(),
+        nothing,
+        leave_one_out,
+        rows(lambda numbers: without_discriminator(trusting(numbers))),
     ),
     "seqgan-constant": Variant(
         "control: SeqGAN paid 1 for everything", SeqGAN(), constant, no_baseline, rows(without_discriminator)
