@@ -1,5 +1,6 @@
 """Text GANs: `python -m experiments.text_gan VARIANT [--flags]`; three phases, speak, judge, argue."""
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,9 @@ from rl.runtime import (
     Position,
     Runtime,
     Stop,
+    Stopped,
     checkpoints,
+    closest,
     exit_codes,
     rundir,
 )
@@ -50,6 +53,8 @@ MAY_BE_ZERO = (
     "steps", "length", "valid", "mle_epochs", "mle_decay", "g_steps", "kl_weight", "entropy_weight", "d_l2",
     "d_pretrain", "d_rounds", "seed", "save_seconds", "threads",
 )  # fmt: skip
+SHARES = ("dropout", "d_dropout")
+HEADS = 4  # of a transformer
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: what is measured never repeats what was trained on
 
 
@@ -60,7 +65,7 @@ class Experiment:
     variant: tyro.conf.Suppress[str]
     numbers: Annotated[Numbers, tyro.conf.arg(name="")]
     preset: Literal["default", "demo", "paper", "paper-cpu"] = "default"
-    """which numbers to start from: minutes on two cores, two minutes, the paper's, the paper's for a CPU (RESULTS.md)"""
+    """which numbers to start from: minutes on two cores, two minutes, the paper's, the paper's for a CPU"""
     corpus: str = "oracle"
     """`oracle`, a text file with one sentence a line (.txt, .txt.gz), token ids (.npy, .npz), or hf:NAME"""
     test: str = ""
@@ -95,7 +100,10 @@ class Experiment:
 def load_corpus(e: Experiment) -> Corpus:
     """Return the corpus that the flags name; raise InputError naming the file and the place."""
     n, files = e.numbers, [name for name in (e.corpus, e.test) if name]
-    if e.corpus == "oracle":
+    kind = kind_of("--corpus", e.corpus)
+    if kind == "oracle":
+        if e.test:
+            raise InputError(f"--test {e.test}: the oracle draws test sentences itself (--test-sentences)")
         oracle = load_oracle(e.oracle_params) if e.oracle_params else draw_oracle(n.vocabulary, seed=e.seed)
         if n.valid >= n.sentences:
             raise InputError(f"--valid {n.valid}: only {n.sentences} sentences (--sentences)")
@@ -104,17 +112,77 @@ def load_corpus(e: Experiment) -> Corpus:
         )
     if e.oracle_params:
         raise InputError(f"--oracle-params {e.oracle_params}: needs --corpus oracle, not {e.corpus}")
-    if e.corpus.endswith((".npy", ".npz")):
+    if e.test and kind_of("--test", e.test) != kind:
+        raise InputError(f"--test {e.test}: expected the same kind of source as --corpus {e.corpus}")
+    if kind == "ids":
         parts = [read_ids(Path(name)) for name in files]
+        if n.length not in (0, parts[0].shape[1]):
+            raise InputError(f"--length {n.length}: the sentences of {e.corpus} have {parts[0].shape[1]} tokens")
         return ids_corpus(parts[0], parts[1] if e.test else parts[0][:0], valid=n.valid, seed=e.seed)
-    if e.corpus.startswith("hf:"):
+    if kind == "hub":
         lines = [read_hub(name.removeprefix("hf:"), e.hub_split, e.hub_column, e.units) for name in files]
-    elif e.corpus.endswith((".txt", ".txt.gz")):
-        lines = [read_lines(Path(name), e.units) for name in files]
     else:
-        raise InputError(f"--corpus {e.corpus}: expected oracle, a .txt, .txt.gz, .npy or .npz file, or hf:NAME")
+        lines = [read_lines(Path(name), e.units) for name in files]
     test = lines[1] if e.test else []
     return text_corpus(lines[0], test, units=e.units, at_least=e.at_least, length=n.length, valid=n.valid, seed=e.seed)
+
+
+def kind_of(flag: str, source: str) -> Literal["oracle", "ids", "hub", "text"]:
+    """Tell what a flag names; raise InputError for what is no source of sentences."""
+    if source == "oracle" and flag == "--corpus":
+        return "oracle"
+    if source.startswith("hf:"):
+        return "hub"
+    if source.endswith((".npy", ".npz")):
+        return "ids"
+    if source.endswith((".txt", ".txt.gz")):
+        return "text"
+    raise InputError(f"{flag} {source}: expected oracle, a .txt, .txt.gz, .npy or .npz file, or hf:NAME")
+
+
+def check_fit(e: Experiment, corpus: Corpus, engine: Engine) -> None:
+    """Raise InputError for numbers that do not fit each other, the corpus or the machine: before a folder is made."""
+    n = e.numbers
+    if n.mle_best and not len(corpus.valid):
+        raise InputError("--mle-best: needs validation sentences (--valid)")
+    if n.generator == "transformer" and n.hidden % HEADS:
+        raise InputError(f"--hidden {n.hidden}: not divisible by the {HEADS} heads of a transformer")
+    if engine.precision == "fp16" and engine.device.type == "cpu":
+        raise InputError("--runtime.precision fp16: not on a CPU; take bf16 or fp32")
+    if corpus.oracle is None and (fewest := min(e.evaluate_samples, e.final_samples, e.sweep_samples)) < 2:
+        flags = ("evaluate_samples", "final_samples", "sweep_samples")
+        flag = next(flag for flag in flags if getattr(e, flag) == fewest).replace("_", "-")
+        raise InputError(f"--{flag} {fewest}: Self-BLEU needs at least 2 sentences")
+    for flag, rows in (("batch", n.batch), ("d-sentences", n.d_sentences)):
+        if rows % engine.world:
+            raise InputError(f"--{flag} {rows}: not divisible by {engine.world} ranks")
+    for flag, rows in (("mle-batch", min(n.mle_batch, len(corpus.train))), ("d-batch", n.d_batch // 2)):
+        if engine.world > max(1, rows):
+            raise InputError(f"--{flag}: {rows} sentences of a kind cannot be shared by {engine.world} ranks")
+
+
+class Origin:
+    """What a checkpoint belongs to, the variant and the sentences; that of another run is refused."""
+
+    def __init__(self, e: Experiment, corpus: Corpus) -> None:
+        # What an oracle draws may differ by a rounding on another machine; what was read from a file may not differ.
+        read = (corpus.train, corpus.valid, corpus.test) if corpus.oracle is None else ()
+        weights = tuple(corpus.oracle.state_dict().values()) if corpus.oracle and e.oracle_params else ()
+        digest = hashlib.sha256("\n".join(corpus.vocabulary.words).encode())
+        for tensor in (*read, *weights):
+            digest.update(f"\n{tuple(tensor.shape)}\n".encode() + tensor.numpy().tobytes())
+        self.variant, self.source, self.sha256 = e.variant, str(e.oracle_params or e.corpus), digest.hexdigest()
+
+    def state_dict(self) -> dict[str, str]:
+        """Return the variant and the SHA-256 of the sentences."""
+        return {"variant": self.variant, "sha256": self.sha256}
+
+    def load_state_dict(self, state: dict[str, str]) -> None:
+        """Raise InputError unless they are this run's."""
+        if state["variant"] != self.variant:
+            raise InputError(f"a checkpoint of {state['variant']}, the run is one of {self.variant}")
+        if state["sha256"] != self.sha256:
+            raise InputError(f"{self.source} has changed since this checkpoint")
 
 
 class Fakes:
@@ -129,6 +197,9 @@ class Fakes:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take sentences."""
+        if state["sentences"].shape != self.sentences.shape:
+            shapes = f"{list(state['sentences'].shape)}, not {list(self.sentences.shape)}"
+            raise InputError(f"fake sentences {shapes}: --d-sentences or --length has changed since this checkpoint")
         self.sentences = state["sentences"].long()
 
 
@@ -136,6 +207,7 @@ class Cast:
     """Everything in a run that has a state, made from its configuration."""
 
     def __init__(self, e: Experiment, corpus: Corpus, engine: Engine) -> None:
+        self.origin = Origin(e, corpus)
         n, size = e.numbers, len(corpus.vocabulary.words)
         make = partial(build_generator, n.generator, size, corpus.length, embedding=n.embedding, hidden=n.hidden)
         self.generator: Generator = engine.place(make(layers=n.layers, dropout=n.dropout, end=corpus.end))
@@ -164,10 +236,9 @@ class Cast:
         return vars(self) | {"log": log}
 
 
-def train(e: Experiment, corpus: Corpus, run_dir: Path) -> None:
+def train(e: Experiment, corpus: Corpus, engine: Engine, run_dir: Path, checkpoint: Path | None = None) -> None:
     """Run or continue: speak by maximum likelihood, learn to judge, argue; then measure at the last step."""
-    engine, n = Engine(e.runtime, e.seed), e.numbers
-    cast, variant = Cast(e, corpus, engine), VARIANTS[e.variant]
+    n, cast, variant = e.numbers, Cast(e, corpus, engine), VARIANTS[e.variant]
     at, meter, generator, discriminator = cast.at, cast.meter, cast.generator, cast.discriminator
     judge, real = engine.fast(discriminator), corpus.train.to(engine.device)
     goal = GeneratorGoal(
@@ -178,11 +249,12 @@ def train(e: Experiment, corpus: Corpus, run_dir: Path) -> None:
     )
     with Stop() as stop, Log(run_dir, total=n.mle_epochs + n.d_pretrain + n.steps) as log:
         keeper = Keeper(run_dir, cast.parts(log), stop, seconds=e.save_seconds)
-        if checkpoints.steps(run_dir):
-            checkpoints.restore(checkpoints.newest(run_dir), cast.parts(log))
+        if checkpoint is not None:
+            checkpoints.restore(checkpoint, cast.parts(log))
         else:
             log.load_state_dict({"offset": 0, "seconds": 0.0, "step": 0})  # rows of a run that died before it saved
-            corpus.vocabulary.save(run_dir / "vocabulary.json")
+            if engine.is_main:
+                corpus.vocabulary.save(run_dir / "vocabulary.json")
 
         def learn_to_judge(step: int, epochs: int) -> None:
             for _ in at.loop("speak", 1):
@@ -240,11 +312,14 @@ def train(e: Experiment, corpus: Corpus, run_dir: Path) -> None:
             measured = {}
             if (step + 1) % e.evaluate_every == 0 or step + 1 == n.steps:
                 measured = measure(generator, corpus, samples=e.evaluate_samples, seed=e.seed + EVALUATION_SEED)
-                text_results.write_samples(run_dir, begun + step + 1, generator, corpus, e.seed)
+                if engine.is_main:
+                    text_results.write_samples(run_dir, begun + step + 1, generator, corpus, e.seed)
             log.log(begun + step + 1, engine.gather(meter.flush()) | measured)
         keeper.save(begun + n.steps)
         log.progress("measuring", n.steps, n.steps)
         stop.at_once = True
+        if stop.requested:  # it came after the last minibatch
+            raise Stopped(stop.requested)
         if engine.is_main:
             text_results.finish(run_dir, generator, cast.start, corpus, **measurement(e))
 
@@ -256,12 +331,16 @@ def measurement(e: Experiment) -> dict[str, int]:
 
 def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str, float]:
     """Recompute summary.json from a checkpoint."""
-    e = config.from_json(Experiment, saved, place=run_dir / "config.json")
+    e = saved_experiment(run_dir, saved)
     corpus, engine = load_corpus(e), Engine(e.runtime, e.seed)
-    cast = Cast(e, corpus, engine)
-    states = checkpoints.load(folder)
-    cast.generator.load_state_dict(states["generator"])
-    cast.start.load_state_dict(states["start"])
+    cast, states = Cast(e, corpus, engine), checkpoints.load(folder)
+    for name, part in (("origin", cast.origin), ("generator", cast.generator), ("start", cast.start)):
+        try:
+            part.load_state_dict(states[name])
+        except InputError as error:
+            raise InputError(f"{folder / name}.json: {error}") from error
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise InputError(f"{folder / name}.json: does not fit this run: {error}") from error
     return text_results.summarise(run_dir, cast.generator, cast.start, corpus, **measurement(e))
 
 
@@ -269,34 +348,64 @@ def parse(arguments: Sequence[str]) -> Experiment:
     """Return the experiment that the command line asks for; raise InputError in one line."""
     preset = config.peek(arguments, "--preset", default="default")
     if preset not in PRESETS:
-        raise InputError(f"--preset {preset}: expected one of {', '.join(PRESETS)}")
+        raise InputError(f"--preset {preset}: no such preset{closest(preset, PRESETS)}")
     rows = {
         name: (variant.summary, Experiment(name, variant.presets[preset], preset))  # type: ignore[arg-type]
         for name, variant in VARIANTS.items()
     }
     experiment = config.parse(rows, arguments, prog="python -m experiments.text_gan", description=__doc__ or "")
-    config.check_numbers(experiment, may_be_zero=MAY_BE_ZERO, shares=("dropout", "d_dropout"))
+    config.check_numbers(experiment, may_be_zero=MAY_BE_ZERO, shares=SHARES)
     return experiment
+
+
+def saved_experiment(run_dir: Path, saved: dict[str, object]) -> Experiment:
+    """Return the experiment of a run; raise InputError naming the file and the setting that is wrong."""
+    place = run_dir / "config.json"
+    e = config.from_json(Experiment, saved, place=place)
+    if e.variant not in VARIANTS:
+        raise InputError(f"{place}: config.variant: {e.variant!r} is no variant{closest(e.variant, VARIANTS)}")
+    try:
+        config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+    return e
+
+
+def rounds_begun(checkpoint: Path) -> int:
+    """Return the adversarial rounds that a checkpoint has made, one under way included."""
+    outer = checkpoints.load(checkpoint)["at"]["path"][0]
+    return int(outer["turn"] + 1 if outer["loop"] == "adversarial" else dict(outer["finished"]).get("adversarial", 0))
 
 
 def resume(run_dir: Path, saved: dict[str, object], *, steps: int | None) -> None:
     """Continue a run from its newest good checkpoint, to `steps` adversarial rounds if that is given."""
-    e = config.from_json(Experiment, saved, place=run_dir / "config.json")
+    e = saved_experiment(run_dir, saved)
+    if steps is not None:
+        e = replace(e, numbers=replace(e.numbers, steps=steps))
+    engine = Engine(e.runtime, e.seed)
     with rundir.lock(run_dir):
-        if steps is not None:
-            e = replace(e, numbers=replace(e.numbers, steps=steps))
+        checkpoint = checkpoints.newest(run_dir) if checkpoints.steps(run_dir) else None
+        begun = rounds_begun(checkpoint) if checkpoint else 0
+        if e.numbers.steps < begun:
+            raise InputError(f"--steps {e.numbers.steps}: the run has begun round {begun} of {checkpoint}")
+        corpus = load_corpus(e)
+        check_fit(e, corpus, engine)
+        if steps is not None and engine.is_main:
             rundir.write_json(run_dir / "config.json", rundir.read_config(run_dir) | {"config": config.to_json(e)})
-        train(e, load_corpus(e), run_dir)
+        train(e, corpus, engine, run_dir, checkpoint)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Start a run in a folder of its own."""
     e = parse(arguments)
-    corpus = load_corpus(e)  # bad input ends here, before a folder is made
+    engine = Engine(e.runtime, e.seed)  # first: from here on the ranks know each other
+    corpus = load_corpus(e)
+    check_fit(e, corpus, engine)  # bad input ends here, before a folder is made
     run_dir = rundir.create(e.run_dir, FAMILY, e.variant, config.to_json(e), e.seed)
-    print(f"run: {run_dir}", flush=True)
+    if engine.is_main:
+        print(f"run: {run_dir}", flush=True)
     with rundir.lock(run_dir):
-        train(e, corpus, run_dir)
+        train(e, corpus, engine, run_dir)
 
 
 if __name__ == "__main__":
