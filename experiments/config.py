@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import math
 import re
 import types
@@ -16,7 +17,27 @@ import tyro
 from rl.runtime import InputError, closest
 
 T = TypeVar("T")
+LARGEST = 1 << 62  # of a whole number: seeds are added to, and must stay below 2^63
 BOX = re.compile(r"\x1b\[[0-9;]*m|[\u2500-\u257f]")  # colours and the frame around tyro's messages
+
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    type(None): "null",
+}
+COMPLAINTS = (  # what tyro says, and what is made of it
+    (r"misplaced options: (-[^\s=]+)", "{0}: a flag stands after the variant, and is one of its flags"),
+    (r"Unrecognized options: (-[^\s=]+)", "{0}: no such flag{hint}"),
+    (r"Unrecognized options: (\S+)", "command line: {0!r} belongs to no flag"),
+    (r"Missing value for argument '([^'/]+)", "{0}: a value is missing"),
+    (r"invalid choice '(.*)' for argument '([^'/]+)'\. Expected one of \((.*?),?\)\.", "{1} {0}: expected one of {2}"),
+    (r"Error parsing ([^\s:]+): invalid literal for int\(\) with base 10: '(.*?)'", "{0} {1}: expected a whole number"),
+    (r"Error parsing ([^\s:]+): could not convert string to float: '(.*?)'", "{0} {1}: expected a number"),
+    (r"Missing subcommand Expected one of {(.*?)}", "command line: the variant is missing, one of {0}"),
+)
 
 
 def peek(arguments: Sequence[str], flag: str, *, default: str) -> str:
@@ -47,10 +68,17 @@ def one_line_errors(command_line: Callable[[], T]) -> T:
     except SystemExit as end:
         if not end.code:
             raise
-        words = " ".join(BOX.sub(" ", complaint.getvalue()).split())
-        raise InputError(
-            "command line: " + words.removeprefix("Parsing error ").split(" For full helptext")[0]
-        ) from None
+        raise InputError(_complaint(" ".join(BOX.sub(" ", complaint.getvalue()).split()))) from None
+
+
+def _complaint(words: str) -> str:
+    """Return what tyro says, in short; in tyro's own words, where they are of a kind that is not known here."""
+    for pattern, short in COMPLAINTS:
+        if found := re.search(pattern, words):
+            near = re.search(r"Perhaps you meant: (?:-\w, )?(--[\w.-]+)", words)
+            hint = f"; did you mean {near[1]!r}?" if near else ""
+            return short.format(*found.groups(), hint=hint)
+    return "command line: " + words.split(" For full helptext")[0]
 
 
 def to_json(value: Any) -> Any:
@@ -85,20 +113,29 @@ def _fit(hint: Any, value: Any, place: Path, key: str) -> Any:
             return float(value)
         if isinstance(option, type) and type(value) is option:
             return value
-    raise InputError(f"{place}: {key}: {value!r} does not fit {hint}")
+    expected = " or ".join(_in_words(option) for option in options)
+    raise InputError(f"{place}: {key}: {json.dumps(value)}, expected {expected}")
+
+
+def _in_words(option: Any) -> str:
+    if typing.get_origin(option) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(option)))
+    return WORDS.get(option, str(option))
 
 
 def check_numbers(value: Any, *, may_be_zero: Collection[str], shares: Collection[str], prefix: str = "--") -> None:
-    """Raise InputError for a number below its range: positive, zero or more, or a share in [0, 1); NaN never fits."""
+    """Raise InputError for a number out of its range: positive, zero or more, or a share in [0, 1); always finite."""
     for field in dataclasses.fields(value):
         number, flag = getattr(value, field.name), prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(number):
             inner = prefix if field.name == "numbers" else f"{prefix}{field.name}."
             check_numbers(number, may_be_zero=may_be_zero, shares=shares, prefix=inner)
         elif isinstance(number, int | float) and not isinstance(number, bool):
+            if not math.isfinite(number) or (abs(number) >= LARGEST and isinstance(number, int)):
+                raise InputError(f"{flag} {number}: too large" if number == number else f"{flag} {number}: no number")
             if field.name in shares and not 0 <= number < 1:
                 raise InputError(f"{flag} {number}: must be at least 0 and below 1")
-            if field.name in may_be_zero and not 0 <= number < math.inf:
+            if field.name in may_be_zero and number < 0:
                 raise InputError(f"{flag} {number}: must be zero or more")
-            if field.name not in (*shares, *may_be_zero) and not 0 < number < math.inf:
+            if field.name not in (*shares, *may_be_zero) and number <= 0:
                 raise InputError(f"{flag} {number}: must be above zero")
