@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqgan.kernels import max_conv, windows
+from seqgan.kernels import max_conv, memory_for_windows, windows_in
 
 # (width, filters), SeqGAN's code for sentences of 20 tokens: 1,720 features
 PAPER_FILTERS = (
@@ -68,8 +68,9 @@ class ConvDiscriminator(nn.Module):
         embedded = self.embedding(tokens)
         if embedded.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
             if torch.is_grad_enabled():
-                return torch.cat([max_conv(embedded, weight) for _, weight in self.filters()], 1)
-            rows = ((windows(embedded, width), weight) for width, weight in self.filters())
+                return max_conv(embedded, *self.weights)
+            memory = memory_for_windows(embedded, (width for width, _ in self.filters()))
+            rows = ((windows_in(memory, embedded, width), weight) for width, weight in self.filters())
             return torch.cat([(x @ w.t()).view(len(tokens), -1, len(w)).amax(1) for x, w in rows], 1)
         channels = embedded.transpose(1, 2)
         return torch.cat(

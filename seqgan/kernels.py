@@ -1,5 +1,7 @@
 """Two fused operations for training on CPU; both have a first derivative only and say so when asked for a second."""
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -78,67 +80,97 @@ def log_probability(logits: Tensor, p: Tensor, target: Tensor) -> Tensor:
 
 
 def max_conv(
-    embedded: Float[Tensor, "batch time embedding"], weight: Float[Tensor, "filters taps"]
-) -> Float[Tensor, "batch filters"]:
-    """Return max over windows of a convolution (no bias): `weight` [filters, width * embedding].
+    embedded: Float[Tensor, "batch time embedding"], *weights: Float[Tensor, "filters taps"]
+) -> Float[Tensor, "batch features"]:
+    """Return max over windows of convolutions (no bias), side by side; a weight is [filters, width * embedding].
 
     The backward pass touches the winning windows only: one window a filter and sentence instead of all of them.
     """
-    pooled: Tensor = MaxConv.apply(embedded, weight)
+    pooled: Tensor = MaxConv.apply(embedded, *weights)
     return pooled
 
 
 def windows(embedded: Float[Tensor, "batch time embedding"], width: int) -> Float[Tensor, "windows taps"]:
     """Return every run of `width` embeddings as a row, sentence by sentence."""
+    return windows_in(memory_for_windows(embedded, [width]), embedded, width)
+
+
+def memory_for_windows(
+    embedded: Float[Tensor, "batch time embedding"], widths: Iterable[int]
+) -> Float[Tensor, "floats"]:
+    """Return memory for the windows of any one of these widths: copying into fresh pages takes five times as long."""
+    batch, time, size = embedded.shape
+    return embedded.new_empty(max((time - width + 1) * width for width in widths) * batch * size)
+
+
+def windows_in(
+    memory: Float[Tensor, "floats"], embedded: Float[Tensor, "batch time embedding"], width: int
+) -> Float[Tensor, "windows taps"]:
+    """Return the same rows as `windows`; they stand until `memory` is used again."""
     batch, time, size = embedded.shape
     shape, strides = (batch, time - width + 1, width * size), (time * size, size, 1)
-    return embedded.contiguous().as_strided(shape, strides).reshape(-1, width * size)
+    rows = memory[: math.prod(shape)].view(shape).copy_(embedded.contiguous().as_strided(shape, strides))
+    return rows.view(-1, width * size)
 
 
 class MaxConv(torch.autograd.Function):
     """See `max_conv`."""
 
     @staticmethod
-    def forward(ctx: Any, embedded: Tensor, weight: Tensor) -> Tensor:
-        """Convolve by one matrix product, keep the maximum and the last window that attains it."""
-        batch, width = len(embedded), weight.shape[1] // embedded.shape[2]
-        rows = windows(embedded, width)
-        responses = (rows @ weight.t()).view(batch, -1, len(weight))
-        count = responses.shape[1]
-        pooled = responses.amax(1)
-        # `max` with indices is an order of magnitude slower here than three vectorised passes
-        places = torch.arange(count, dtype=responses.dtype, device=responses.device)[:, None]
-        winners = responses.eq(pooled[:, None]).mul(places).amax(1).long()
-        ctx.save_for_backward(rows, weight, winners)
-        ctx.shape = embedded.shape
+    def forward(ctx: Any, embedded: Tensor, *weights: Tensor) -> Tensor:
+        """Convolve by one matrix product a width, keep each maximum and the last window that attains it."""
+        batch, _, size = embedded.shape
+        memory = memory_for_windows(embedded, (weight.shape[1] // size for weight in weights))
+        pooled, winners = embedded.new_empty(2, batch, sum(map(len, weights))).unbind()
+        column = 0
+        for weight in weights:
+            columns = slice(column, column + len(weight))
+            rows = windows_in(memory, embedded, weight.shape[1] // size)
+            responses = (rows @ weight.t()).view(batch, -1, len(weight))
+            best = torch.amax(responses, 1)
+            # `max` with indices is an order of magnitude slower here than vectorised passes over floats
+            places = torch.arange(responses.shape[1], dtype=responses.dtype, device=responses.device)[:, None]
+            pooled[:, columns], winners[:, columns] = best, responses.eq_(best[:, None]).mul_(places).amax(1)
+            column += len(weight)
+        ctx.save_for_backward(embedded, winners.long(), *weights)
         return pooled
 
     @staticmethod
-    def backward(ctx: Any, d_pooled: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, d_pooled: Tensor) -> tuple[Tensor, ...]:
         """Gather winners: dW_n = sum_b g_bn window_b(n), d window = sum of g_bn W_n over the filters it won."""
         refuse_second_derivative()
-        rows, weight, winners = ctx.saved_tensors
-        batch, time, size = ctx.shape
-        filters, width = len(weight), weight.shape[1] // size
-        count = time - width + 1
-        won = winners + torch.arange(batch)[:, None] * count
-        if count > FEW_WINDOWS:
-            d_weight = F.embedding_bag(
-                won.t().contiguous(), rows, mode="sum", per_sample_weights=d_pooled.t().contiguous()
-            )
-            order, first = sorted_by_window(won.view(-1), batch * count)
-            d_rows = F.embedding_bag(
-                order % filters, weight, first, mode="sum", per_sample_weights=d_pooled.reshape(-1)[order]
-            )
-        else:
-            d_responses = d_pooled.new_zeros(batch * count, filters)
-            d_responses.scatter_(0, won, d_pooled)
-            d_weight, d_rows = d_responses.t() @ rows, d_responses @ weight
-        d_embedded = d_pooled.new_zeros(ctx.shape)
-        d_windows = d_rows.view(batch, count, width, size)
-        for place in range(width):
-            d_embedded[:, place : place + count] += d_windows[:, :, place]
-        return d_embedded, d_weight
+        embedded, winners, *weights = ctx.saved_tensors
+        batch, time, size = embedded.shape
+        memory = memory_for_windows(embedded, (weight.shape[1] // size for weight in weights))
+        d_embedded, d_weights = torch.zeros_like(embedded), []
+        counts = [len(weight) for weight in weights]
+        for weight, won, d_best in zip(weights, winners.split(counts, 1), d_pooled.split(counts, 1), strict=True):
+            width = weight.shape[1] // size
+            count = time - width + 1
+            won = won + torch.arange(batch)[:, None] * count
+            d_weight, d_rows = gather_winners(windows_in(memory, embedded, width), weight, won, d_best)
+            d_weights.append(d_weight)
+            d_windows = d_rows.view(batch, count, width, size)
+            for place in range(width):
+                d_embedded[:, place : place + count] += d_windows[:, :, place]
+        return d_embedded, *d_weights
+
+
+def gather_winners(
+    rows: Float[Tensor, "windows taps"],
+    weight: Float[Tensor, "filters taps"],
+    won: Int[Tensor, "batch filters"],
+    d_best: Float[Tensor, "batch filters"],
+) -> tuple[Float[Tensor, "filters taps"], Float[Tensor, "windows taps"]]:
+    """Return the gradients of the filters and of the windows."""
+    if len(rows) <= FEW_WINDOWS * len(won):
+        d_responses = d_best.new_zeros(len(rows), len(weight)).scatter_(0, won, d_best)
+        return d_responses.t() @ rows, d_responses @ weight
+    scales = d_best.t().contiguous()
+    d_weight = F.embedding_bag(won.t().contiguous(), rows, mode="sum", per_sample_weights=scales)
+    order, first = sorted_by_window(won.view(-1), len(rows))
+    scales = d_best.reshape(-1)[order]
+    return d_weight, F.embedding_bag(order % len(weight), weight, first, mode="sum", per_sample_weights=scales)
 
 
 FEW_WINDOWS = 6  # up to here the dense matrix product wins over gathering
