@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rl.runtime import InputError
 from seqgan.generators import LSTMGenerator
-from seqgan.oracle import UNREADABLE
+from seqgan.oracle import UNREADABLE, reason
 from seqgan.sampling import speak
 
 BOUNDARY, UNKNOWN = (
@@ -168,7 +168,7 @@ def read_ids(path: Path) -> Int[Tensor, "sentences time"]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UNREADABLE as error:
-        raise InputError(f"{path}: not a readable array file ({error})") from None
+        raise InputError(f"{path}: not a readable array file ({reason(error)})") from None
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer) or 0 in ids.shape:
         raise InputError(f"{path}: {ids.dtype} {ids.shape}, expected integers [sentences, time]")
     tokens = ids.astype(np.int64)

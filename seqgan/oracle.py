@@ -13,8 +13,16 @@ from seqgan.generators import LSTMGenerator
 GATES = ("i", "f", "c", "o")  # torch's order
 # What numpy raises for a file that is cut short, damaged, of another kind, or packed in an unknown way.
 UNREADABLE = (
-    OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile,
+    zlib.error,
 )  # fmt: skip
+
+
+def reason(error: BaseException) -> str:
+    """Return why a file could not be read; where numpy would advise to unpickle it, without that advice."""
+    if "pickle" in str(error):
+        return "objects instead of numbers, or no array file at all"
+    return str(getattr(error, "strerror", None) or error)
 
 
 def draw_oracle(vocabulary: int, *, embedding: int = 32, hidden: int = 32, seed: int = 0) -> LSTMGenerator:
@@ -74,7 +82,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UNREADABLE as error:
-        raise InputError(f"{path}: not a readable .npz file ({error})") from None
+        raise InputError(f"{path}: not a readable .npz file ({reason(error)})") from None
     for name, array in arrays.items():
         if not np.issubdtype(array.dtype, np.floating):
             raise InputError(f"{path}:{name}: {array.dtype} numbers, expected floats")
