@@ -29,13 +29,15 @@ WORDS = {
     type(None): "null",
 }
 COMPLAINTS = (  # what tyro says, and what is made of it
-    (r"misplaced options: (-[^\s=]+)", "{0}: a flag stands after the variant, and is one of its flags"),
-    (r"Unrecognized options: (-[^\s=]+)", "{0}: no such flag{hint}"),
+    (r"misplaced options: (-[^\s=,]+)", "{0}: a flag stands after the variant, and is one of its flags"),
+    (r"Unrecognized options: (-[^\s=,]+)", "{0}: no such flag{hint}"),
     (r"Unrecognized options: (\S+)", "command line: {0!r} belongs to no flag"),
     (r"Missing value for argument '([^'/]+)", "{0}: a value is missing"),
     (r"invalid choice '(.*)' for argument '([^'/]+)'\. Expected one of \((.*?),?\)\.", "{1} {0}: expected one of {2}"),
     (r"Error parsing ([^\s:]+): invalid literal for int\(\) with base 10: '(.*?)'", "{0} {1}: expected a whole number"),
     (r"Error parsing ([^\s:]+): could not convert string to float: '(.*?)'", "{0} {1}: expected a number"),
+    (r"Error parsing (\S+): no type matching (\S+) could be instantiated from \['(.*?)'\]", "{0} {2}: expected {1}"),
+    (r"Required options Missing from .*?: (\S+) (.*?) \(required\)", "command line: {0} is missing, {1}"),
     (r"Missing subcommand Expected one of {(.*?)}", "command line: the variant is missing, one of {0}"),
 )
 

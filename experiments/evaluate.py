@@ -14,7 +14,7 @@ from typing import Literal
 
 import tyro
 
-from experiments.config import one_line_errors
+from experiments.config import LARGEST, one_line_errors
 from experiments.resume import FAMILIES
 from rl.runtime import InputError, checkpoints, exit_codes, rundir
 
@@ -48,7 +48,7 @@ class Arguments:
 def measure_run(run_dir: Path, step: int | None) -> dict[str, float]:
     """Recompute summary.json from a checkpoint; strict about the step where one is named."""
     saved = rundir.read_config(run_dir)
-    if saved["family"] not in FAMILIES:
+    if str(saved["family"]) not in FAMILIES:
         raise InputError(f"{run_dir / 'config.json'}: family: {saved['family']!r} is no family")
     if step is None:
         folder = checkpoints.newest(run_dir)
@@ -103,6 +103,8 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"--step {a.step}: needs a RUN_DIR")
     if a.sequences < 2 or a.length < 1:
         raise InputError(f"--sequences {a.sequences} --length {a.length}: at least 2 sequences of 1 token")
+    if not 0 <= a.seed < LARGEST:
+        raise InputError(f"--seed {a.seed}: must be zero or more, and below 2^62")
     if a.run_dir is not None:
         numbers = measure_run(a.run_dir, a.step)
     elif a.oracle_params is not None:

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     if a.steps is not None and a.steps < 0:
         raise InputError(f"--steps {a.steps}: must be zero or more")
     saved = rundir.read_config(a.run_dir)
-    if saved["family"] not in FAMILIES:
+    if str(saved["family"]) not in FAMILIES:
         place = f"{a.run_dir / 'config.json'}: family"
         raise InputError(f"{place}: {saved['family']!r} is no family{closest(str(saved['family']), FAMILIES)}")
     import_module(FAMILIES[saved["family"]]).resume(a.run_dir, saved["config"], steps=a.steps)
