@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from rl.discriminator import evaluating
 from seqgan.generators import Generator
 from seqgan.kernels import linear_nll
 
@@ -30,13 +31,11 @@ def token_log_probs(generator: Generator, tokens: Int[Tensor, "batch time"]) -> 
 @torch.no_grad()
 def nll(generator: Generator, tokens: Int[Tensor, "sentences time"]) -> float:
     """Return the mean negative log-likelihood, nats per token that was said; dropout off."""
-    training = generator.training
-    generator.eval()
-    total = sum(
-        -(token_log_probs(generator, part).double() * counted(part, generator.end)).sum().item()
-        for part in tokens.split(ROWS)
-    )
-    generator.train(training)
+    with evaluating(generator):
+        total = sum(
+            -(token_log_probs(generator, part).double() * counted(part, generator.end)).sum().item()
+            for part in tokens.split(ROWS)
+        )
     return total / counted(tokens, generator.end).sum().item()
 
 

@@ -8,9 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from rl.discriminator import evaluating
 from seqgan.discriminators import ConvDiscriminator
 
-HEAD_ROWS = 1024  # rows that pass the highway at once
+HEAD_ROWS = 256  # rows that pass the highway at once: they stay in the cache
 
 
 @torch.no_grad()
@@ -30,8 +31,6 @@ def judge_completions(
 
     Memory: one table (vocabulary * width * filters floats) and the pooled features of all rows.
     """
-    training = discriminator.training
-    discriminator.eval()
     prefixes, batch, samples, _ = completions.shape
     # one buffer for sentences and completions: the highway then runs over all rows in equal chunks
     pooled = torch.empty(batch * (1 + prefixes * samples), len(discriminator.bias), device=tokens.device)
@@ -40,9 +39,8 @@ def judge_completions(
         columns = pooled[:, column : column + len(weight)]
         pool_by_table(table(discriminator.embedding.weight, weight, width), width, tokens, completions, columns)
         column += len(weight)
-    with autocast():
+    with evaluating(discriminator), autocast():
         logits = torch.cat([discriminator.judge_pooled(part) for part in pooled.split(HEAD_ROWS)]).float()
-    discriminator.train(training)
     return logits[:batch], logits[batch:].view(prefixes, batch, samples)
 
 
