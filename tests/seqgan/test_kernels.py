@@ -133,6 +133,22 @@ def test_filters_that_win_the_same_window_add_up() -> None:
     assert gradient[0, :, 0].tolist() == [0, 0, 0, 0, 7, 0, 0, 0, 0, 0]
 
 
+def test_widths_side_by_side_are_each_as_alone() -> None:
+    """All share one piece of memory, forward and backward; the widest window set is not the first."""
+    torch.manual_seed(8)
+    embedded = torch.randn(3, 12, 2, dtype=torch.float64, requires_grad=True)
+    weights = [
+        torch.randn(filters, width * 2, dtype=torch.float64, requires_grad=True)
+        for width, filters in ((12, 2), (1, 3), (6, 1), (8, 4))
+    ]
+    together, alone = max_conv(embedded, *weights), torch.cat([plain_max_conv(embedded, w) for w in weights], 1)
+    torch.testing.assert_close(together, alone)
+    upstream = torch.randn_like(together)
+    ours, others = (torch.autograd.grad((out * upstream).sum(), (embedded, *weights)) for out in (together, alone))
+    torch.testing.assert_close(ours, others)
+    assert gradcheck(max_conv, (embedded, *weights))
+
+
 def test_max_conv_has_no_second_derivative() -> None:
     embedded, weight = torch.randn(2, 9, 3, requires_grad=True), torch.randn(4, 6, requires_grad=True)
     with pytest.raises(RuntimeError, match="no second derivative"):

@@ -90,6 +90,18 @@ def test_dropout_is_off_while_judging_and_the_mode_comes_back(training: bool) ->
     assert not first[1].requires_grad
 
 
+def test_the_mode_comes_back_after_a_failure() -> None:
+    net, tokens, completions = scene(6)
+    net.train()
+
+    def autocast() -> nullcontext[None]:
+        raise RuntimeError("no such precision")
+
+    with pytest.raises(RuntimeError, match="no such precision"):
+        judge_completions(net, tokens, completions, autocast=autocast)
+    assert net.training
+
+
 def test_precision_of_the_highway() -> None:
     net, tokens, completions = scene(6)
     entered = []
