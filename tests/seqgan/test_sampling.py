@@ -110,7 +110,7 @@ def test_features_of_another_dtype_are_projected_in_it() -> None:
     for dtype in (torch.bfloat16, torch.float32):
         drawn = sampler(row.to(dtype), 40_000).flatten()
         # bfloat16 has 8 bits: its softmax is what is sampled, not float32's
-        logits = torch.nn.functional.linear(row.to(dtype), sampler.weight[:50], sampler.bias[:50])
+        logits = nn.functional.linear(*(part.to(dtype) for part in (row, head.weight, head.bias)))
         assert chi_squared(drawn.bincount(minlength=50), logits.float().softmax(-1).detach()) > ALARM
 
 
