@@ -1,0 +1,117 @@
+import math
+from contextlib import suppress
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from seqgan.corpus import Corpus, oracle_corpus, text_corpus
+from seqgan.evaluation import bounds, measure, measure_sentences, seeded, sweep_temperatures, tempered
+from seqgan.generators import LSTMGenerator
+from seqgan.likelihood import nll, token_log_probs
+from seqgan.oracle import draw_oracle
+
+
+@pytest.fixture
+def truth() -> Corpus:
+    return oracle_corpus(draw_oracle(20, seed=1), sentences=60, valid=10, test=300, length=5, seed=2)
+
+
+@pytest.fixture
+def text() -> Corpus:
+    sentences = [(f"f:{i}", [f"w{(i * j) % 7}" for j in range(1, 3 + i % 3)]) for i in range(60)]
+    return text_corpus(sentences, [], units="word", at_least=1, length=0, valid=5, seed=0)
+
+
+def speaker(corpus: Corpus, dropout: float = 0.0) -> LSTMGenerator:
+    torch.manual_seed(5)
+    return LSTMGenerator(len(corpus.vocabulary.words), dropout=dropout, end=corpus.end, deviation=0.5)
+
+
+def test_seeded_leaves_the_generator_outside_as_it_was() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    with seeded(7):
+        first = torch.rand(5)
+    with suppress(KeyError), seeded(7):
+        assert torch.rand(5).equal(first)
+        raise KeyError
+    assert torch.get_rng_state().equal(before)
+
+
+@pytest.mark.parametrize("name", ["truth", "text"])
+def test_measuring_changes_no_random_number_and_repeats(name: str, request: pytest.FixtureRequest) -> None:
+    corpus = request.getfixturevalue(name)
+    generator = speaker(corpus, dropout=0.5)
+    weights = [weight.clone() for weight in generator.parameters()]
+    before = torch.get_rng_state()
+    first = measure(generator, corpus, samples=50, seed=4, inverse_temperature=1.3)
+    assert torch.get_rng_state().equal(before)
+    assert all(map(torch.equal, weights, generator.parameters()))
+    torch.rand(3)
+    assert measure(generator, corpus, samples=50, seed=4, inverse_temperature=1.3) == first
+    assert measure(generator, corpus, samples=50, seed=5, inverse_temperature=1.3) != first
+    assert all(math.isfinite(value) for value in first.values())
+
+
+def test_what_is_said_of_an_oracles_sentences(truth: Corpus) -> None:
+    said = torch.tensor([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [6, 6, 6, 6, 6]])
+    metrics = measure_sentences(said, truth)
+    assert truth.oracle is not None
+    assert metrics["nll_oracle"] == pytest.approx(nll(truth.oracle, said))
+    assert metrics["unique"] == pytest.approx(2 / 3)
+    assert metrics["tokens_used"] == 6
+    assert metrics["distinct_1"] == pytest.approx(6 / 15)
+    shares = torch.tensor([5 / 15] + [2 / 15] * 5)
+    assert metrics["entropy"] == pytest.approx(-(shares * shares.log()).sum().item())
+
+
+def test_a_text_is_measured_by_ngrams(text: Corpus) -> None:
+    metrics = measure(speaker(text), text, samples=40, seed=0)
+    assert {"bleu_2", "bleu_5", "self_bleu_2", "distinct_1", "unique", "nll_test"} <= metrics.keys()
+    assert "nll_oracle" not in metrics
+
+
+def test_nll_test_is_that_of_the_generator_at_the_temperature(truth: Corpus) -> None:
+    generator = speaker(truth).eval()
+    metrics = measure(generator, truth, samples=20, seed=0, inverse_temperature=1.7)
+    with torch.no_grad():
+        log_probs = F.log_softmax(1.7 * generator.head(generator.features(truth.test)), -1)
+        by_hand = -log_probs.gather(2, truth.test[..., None]).mean().item()
+    assert metrics["nll_test"] == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_tempered_gives_the_weights_back_to_the_last_bit() -> None:
+    torch.manual_seed(6)
+    generator = LSTMGenerator(10, deviation=1.0)
+    weights = [weight.detach().clone() for weight in generator.parameters()]
+    tokens = torch.randint(10, (3, 4))
+    plain = token_log_probs(generator, tokens)
+    with suppress(KeyError), tempered(generator, 1 / 3):
+        assert not token_log_probs(generator, tokens).equal(plain)
+        raise KeyError
+    assert all(map(torch.equal, weights, generator.parameters()))
+    assert all(weight.requires_grad for weight in generator.parameters())
+    assert torch.is_grad_enabled()
+
+
+def test_the_curve_of_temperatures(truth: Corpus) -> None:
+    """The sharper, the fewer different tokens; at 1 the curve is the measurement."""
+    generator = speaker(truth)
+    curve = sweep_temperatures(generator, truth, samples=400, seed=3, inverse_temperatures=(0.3, 1.0, 4.0))
+    assert [point["inverse_temperature"] for point in curve] == [0.3, 1.0, 4.0]
+    assert curve[1] == {"inverse_temperature": 1.0} | measure(generator, truth, samples=400, seed=3)
+    entropies = [point["entropy"] for point in curve]
+    assert entropies == sorted(entropies, reverse=True)
+
+
+def test_the_bounds_of_every_score(truth: Corpus, text: Corpus) -> None:
+    before = torch.get_rng_state()
+    rows = bounds(truth, samples=500, seed=0)
+    assert torch.get_rng_state().equal(before)
+    assert truth.oracle is not None
+    assert rows["real"]["nll_oracle"] < rows["uniform"]["nll_oracle"]
+    assert rows["real"]["nll_test"] == pytest.approx(nll(truth.oracle, truth.test))
+    assert rows["uniform"]["nll_test"] == pytest.approx(math.log(20))
+    assert rows["uniform"]["tokens_used"] == 20
+    assert set(bounds(text, samples=20, seed=0)) == {"real"}
