@@ -5,6 +5,7 @@ import math
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rl.policies import SequencePolicy
 from seqgan.generators import State
@@ -28,11 +29,10 @@ class Sampler:
         self.block = math.isqrt(self.vocabulary - 1) + 1
         self.blocks = -(-self.vocabulary // self.block)
         width = self.block * self.blocks
-        weight, bias = head.weight.detach() * inverse_temperature, head.bias.detach() * inverse_temperature
-        self.weight = weight.new_zeros(width, head.in_features)
-        self.weight[: self.vocabulary] = weight
-        self.bias = bias.new_full((width,), -torch.inf)
-        self.bias[: self.vocabulary] = bias
+        # the bias is one more column, against a feature of one: added apart it costs as much as the product itself
+        weight = torch.cat([head.weight.detach(), head.bias.detach()[:, None]], 1) * inverse_temperature
+        self.weight = F.pad(weight, (0, 0, 0, width - self.vocabulary))
+        self.weight[self.vocabulary :, -1] = -torch.inf
         self.chunk = 128 if weight.device.type == "cpu" else max(128, (1 << 28) // width)
         self.resolution = torch.float32 if weight.device.type == "mps" else torch.float64
         self.logits = self.probabilities = weight.new_empty(0, width)
@@ -40,7 +40,7 @@ class Sampler:
     def __call__(self, features: Float[Tensor, "rows hidden"], draws: int = 1) -> Int[Tensor, "rows draws"]:
         """Return `draws` independent tokens for each row."""
         if self.weight.dtype != features.dtype:
-            self.weight, self.bias = self.weight.to(features.dtype), self.bias.to(features.dtype)
+            self.weight = self.weight.to(features.dtype)
         rows = min(self.chunk, len(features))
         if len(self.logits) < rows or self.logits.dtype != features.dtype:
             self.logits = features.new_empty(rows, len(self.weight))
@@ -51,7 +51,7 @@ class Sampler:
         """Draw for the rows of one chunk."""
         rows = len(features)
         logits, p = self.logits[:rows], self.probabilities[:rows]
-        torch.addmm(self.bias, features, self.weight.t(), out=logits)
+        torch.mm(F.pad(features, (0, 1), value=1.0), self.weight.t(), out=logits)
         torch.softmax(logits, -1, dtype=torch.float32, out=p)
         p = p.view(rows, self.blocks, self.block)
         block = search(p.sum(-1), torch.rand(rows, draws, device=p.device, dtype=self.resolution))
