@@ -44,6 +44,8 @@ class LinearNLL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scales: Tensor) -> Tensor:
         """Walk the rows in chunks through two buffers; the gradient of a row's logits is scale * (p - onehot)."""
+        # the bias is one more column, against a feature of one: added apart it costs as much as the product itself
+        extended, ones = torch.cat([weight, bias[:, None]], 1), features.new_ones(ROWS, 1)
         logits, p = (features.new_empty(min(ROWS, len(features)), len(weight)) for _ in range(2))
         d_features, d_weight, d_bias = torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)
         loss = features.new_zeros(())
@@ -51,7 +53,7 @@ class LinearNLL(torch.autograd.Function):
             *(part.split(ROWS) for part in (features, targets, scales, d_features)), strict=True
         ):
             l_, p_ = logits[: len(h)], p[: len(h)]
-            torch.addmm(bias, h, weight.t(), out=l_)
+            torch.mm(torch.cat([h, ones[: len(h)]], 1), extended.t(), out=l_)
             torch.softmax(l_, -1, out=p_)
             loss += scale @ -log_probability(l_, p_, target)
             p_[torch.arange(len(h)), target] -= 1
