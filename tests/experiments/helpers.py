@@ -1,0 +1,96 @@
+"""A run that takes a second, and how the scripts are called in process and as processes."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rl.runtime import checkpoints, exit_codes
+
+CHECKOUT = Path(__file__).parents[2]
+TINY = (
+    "--steps 3 --vocabulary 20 --length 6 --sentences 200 --valid 40 --test-sentences 50 --embedding 8 --hidden 8 "
+    "--mle-epochs 2 --mle-batch 32 --batch 8 --rollouts 2 --d-embedding 8 --d-batch 16 --d-sentences 32 --d-pretrain 2 "
+    "--d-pretrain-epochs 1 --d-rounds 1 --d-epochs 1 --evaluate-every 2 --evaluate-samples 20 --final-samples 20 "
+    "--sweep-samples 10 --save-seconds 1000 --runtime.device cpu"
+).split()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a call of a script ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(main: Callable[[Sequence[str]], None], *arguments: object) -> Ended:
+    """Call a script's main in this process, as its last line does."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            with exit_codes():
+                main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def succeed(main: Callable[[Sequence[str]], None], *arguments: object) -> str:
+    """Call a script's main, which must end well; what it prints."""
+    ended = call(main, *arguments)
+    assert ended.code == 0, ended.err
+    return ended.out
+
+
+def start(script: str, *arguments: object, **settings: str) -> subprocess.Popen[str]:
+    """Start a script as a process with one thread, so that it computes the same bits each time."""
+    command = [sys.executable, "-m", f"experiments.{script}", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | settings
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 240) -> Ended:
+    """Wait for a process."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        raise
+    return Ended(process.returncode, out, err)
+
+
+def wait_for(there: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> bool:
+    """Wait until something is there; whether it came before the process ended."""
+    until = time.monotonic() + seconds
+    while not there():
+        if process.poll() is not None or time.monotonic() > until:
+            return there()
+        time.sleep(0.002)
+    return True
+
+
+def fingerprint(run_dir: Path) -> str:
+    """Return the hash of all tensors of the last checkpoint."""
+    return checkpoints.fingerprint(checkpoints.newest(run_dir))
+
+
+def rows(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the rows of metrics.jsonl without the seconds, which no two runs share."""
+    lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return all files below a folder, to see that nothing changed."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
