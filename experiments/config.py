@@ -18,7 +18,9 @@ from rl.runtime import InputError, closest
 
 T = TypeVar("T")
 LARGEST = 1 << 62  # of a whole number: seeds are added to, and must stay below 2^63
-BOX = re.compile(r"\x1b\[[0-9;]*m|[\u2500-\u257f]")  # colours and the frame around tyro's messages
+BOX = re.compile(
+    r"\x1b\[[0-9;]*m|[\u2500-\u257f]|-{3,}|(?m:^[|+])|(?m:[|+]$)"
+)  # colours and the frame around tyro's messages
 
 WORDS = {
     int: "a whole number",
@@ -33,7 +35,7 @@ COMPLAINTS = (  # what tyro says, and what is made of it
     (r"Unrecognized options: (-[^\s=,]+)", "{0}: no such flag{hint}"),
     (r"Unrecognized options: (\S+)", "command line: {0!r} belongs to no flag"),
     (r"Missing value for argument '([^'/]+)", "{0}: a value is missing"),
-    (r"invalid choice '(.*)' for argument '([^'/]+)'\. Expected one of \((.*?),?\)\.", "{1} {0}: expected one of {2}"),
+    (r"invalid choice '(.*)' for argument '([^'/]+)'\. Expected one of \((.*?),?\s*\)", "{1} {0}: expected one of {2}"),
     (r"Error parsing ([^\s:]+): invalid literal for int\(\) with base 10: '(.*?)'", "{0} {1}: expected a whole number"),
     (r"Error parsing ([^\s:]+): could not convert string to float: '(.*?)'", "{0} {1}: expected a number"),
     (r"Error parsing (\S+): no type matching (\S+) could be instantiated from \['(.*?)'\]", "{0} {2}: expected {1}"),
