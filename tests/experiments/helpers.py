@@ -16,7 +16,7 @@ from typing import Any
 from rl.runtime import checkpoints, exit_codes
 
 CHECKOUT = Path(__file__).parents[2]
-TINY = (
+TINY = (  # noqa: SIM905
     "--steps 3 --vocabulary 20 --length 6 --sentences 200 --valid 40 --test-sentences 50 --embedding 8 --hidden 8 "
     "--mle-epochs 2 --mle-batch 32 --batch 8 --rollouts 2 --d-embedding 8 --d-batch 16 --d-sentences 32 --d-pretrain 2 "
     "--d-pretrain-epochs 1 --d-rounds 1 --d-epochs 1 --evaluate-every 2 --evaluate-samples 20 --final-samples 20 "
