@@ -340,7 +340,7 @@ def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str,
         except InputError as error:
             raise InputError(f"{folder / name}.json: {error}") from error
         except (RuntimeError, KeyError, TypeError) as error:
-            raise InputError(f"{folder / name}.json: does not fit this run: {error}") from error
+            raise InputError(f"{folder / name}.json: does not fit this run: {str(error)[:200]}") from error
     return text_results.summarise(run_dir, cast.generator, cast.start, corpus, **measurement(e))
 
 
