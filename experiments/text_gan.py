@@ -41,7 +41,7 @@ from seqgan.corpus import (
 )
 from seqgan.discriminators import ConvDiscriminator, OutputL2
 from seqgan.evaluation import measure
-from seqgan.generators import Generator, build_generator
+from seqgan.generators import Generator, build_generator, sharpen
 from seqgan.likelihood import nll
 from seqgan.oracle import draw_oracle, load_oracle
 from seqgan.pretraining import Best, Shuffled, mle_round
@@ -92,6 +92,8 @@ class Experiment:
     """sentences in the measurement at the end"""
     sweep_samples: int = 2_000
     """sentences at each temperature of the quality-diversity curves"""
+    start_from: Path | None = None
+    """a run whose pretrained generator to start from, instead of pretraining one (the same --seed keeps its data)"""
     save_seconds: float = 60.0
     """seconds between checkpoints"""
     runtime: Runtime = field(default_factory=Runtime)
@@ -245,9 +247,11 @@ def train(e: Experiment, corpus: Corpus, engine: Engine, run_dir: Path, checkpoi
         variant.reward(generator, discriminator, variant.objective, n, engine),
         variant.baseline,
         n.kl_weight,
+        n.sharpness,
         n.entropy_weight,
     )
-    with Stop() as stop, Log(run_dir, total=n.mle_epochs + n.d_pretrain + n.steps) as log:
+    mle_epochs = 0 if e.start_from else n.mle_epochs
+    with Stop() as stop, Log(run_dir, total=mle_epochs + n.d_pretrain + n.steps) as log:
         keeper = Keeper(run_dir, cast.parts(log), stop, seconds=e.save_seconds)
         if checkpoint is not None:
             checkpoints.restore(checkpoint, cast.parts(log))
@@ -273,8 +277,8 @@ def train(e: Experiment, corpus: Corpus, engine: Engine, run_dir: Path, checkpoi
                 keeper(step)
 
         # 1. Speak: maximum likelihood.
-        for epoch in at.loop("mle", n.mle_epochs):
-            log.progress("maximum likelihood", epoch, n.mle_epochs)
+        for epoch in at.loop("mle", mle_epochs):
+            log.progress("maximum likelihood", epoch, mle_epochs)
             for _ in at.loop("batches", len(cast.sentences)):
                 batch = real[engine.shard(next(cast.sentences)).to(engine.device)]
                 meter.add(mle_round(generator, batch, cast.mle_optimizer, engine, clip=5.0))
@@ -284,19 +288,22 @@ def train(e: Experiment, corpus: Corpus, engine: Engine, run_dir: Path, checkpoi
                 cast.best.offer(generator, measured["mle/nll_valid"])
             log.log(epoch + 1, engine.gather(meter.flush()) | measured)
         for _ in at.loop("start", 1):
-            if n.mle_best:
+            if e.start_from:
+                generator.load_state_dict(checkpoints.load(checkpoints.newest(e.start_from))["start"])
+            elif n.mle_best:
                 generator.load_state_dict(cast.best.weights)
             cast.start.load_state_dict(generator.state_dict())
-            keeper.save(n.mle_epochs)
+            sharpen(generator, n.sharpness)
+            keeper.save(mle_epochs)
 
         # 2. Learn to judge.
         for resampling in at.loop("pretrain", n.d_pretrain):
             log.progress("discriminator", resampling, n.d_pretrain)
-            learn_to_judge(n.mle_epochs + resampling, n.d_pretrain_epochs)
-            log.log(n.mle_epochs + resampling + 1, engine.gather(meter.flush()))
+            learn_to_judge(mle_epochs + resampling, n.d_pretrain_epochs)
+            log.log(mle_epochs + resampling + 1, engine.gather(meter.flush()))
 
         # 3. Argue.
-        begun = n.mle_epochs + n.d_pretrain
+        begun = mle_epochs + n.d_pretrain
         for step in at.loop("adversarial", n.steps):
             log.progress("adversarial", step, n.steps)
             for _ in at.loop("improve", n.g_steps):

@@ -73,7 +73,7 @@ def test_a_run_stopped_after_every_minibatch_ends_with_the_same_bits(tmp_path: P
     assert_equal(interrupted_run(tmp_path / "stopped", 1, again=1), run)
 
 
-@pytest.mark.parametrize("at", [3, 10, 11, 14, 19, 21, 22, 30, 33, 37, 38])
+@pytest.mark.parametrize("at", [3, 10, 14, 21, 33, 38])
 def test_a_run_stopped_once_ends_with_the_same_bits(tmp_path: Path, whole: tuple[Path, int], at: int) -> None:
     run, minibatches = whole
     assert at <= minibatches
