@@ -333,7 +333,8 @@ def test_bad_input_ends_in_one_line(
     tmp, run = tmp_path / "tmp", tmp_path / "run"
     tmp.mkdir()
     (tmp / "something").touch()
-    shutil.copytree(finished, run)
+    if "{run}" in case.command:
+        shutil.copytree(finished, run)
     case.prepare(tmp, run)
     before = contents(tmp_path)
     script, *arguments = case.command.format(tmp=tmp, run=run).split()
