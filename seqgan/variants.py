@@ -161,16 +161,17 @@ PAPER = Numbers(
 # The same with a discriminator schedule that a CPU finishes in an hour: stated wherever a result is quoted.
 PAPER_CPU = replace(PAPER, d_pretrain=40, d_pretrain_epochs=3, d_rounds=1, d_epochs=1, d_sentences=1_280)
 DEFAULT = Numbers(
-    mle_epochs=40,
-    d_pretrain=10,
+    steps=100,
+    mle_epochs=20,
+    g_lr=2e-3,
+    d_lr=1e-3,
+    d_pretrain=5,
     d_pretrain_epochs=1,
     d_rounds=1,
     d_epochs=1,
-    d_sentences=2_000,
+    d_sentences=1_000,
 )
-DEMO = replace(
-    DEFAULT, steps=40, vocabulary=200, sentences=2_000, length=12, mle_epochs=20, d_pretrain=5, d_sentences=1_000
-)
+DEMO = replace(DEFAULT, vocabulary=200, sentences=2_000, length=12)
 PRESETS = {"default": DEFAULT, "demo": DEMO, "paper": PAPER, "paper-cpu": PAPER_CPU}  # fmt: skip
 
 
