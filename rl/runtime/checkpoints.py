@@ -100,10 +100,14 @@ def load(folder: Path) -> dict[str, Any]:
     return {part: _parse(folder, part, data) for part in parts}
 
 
-def restore(folder: Path, parts: Mapping[str, Stateful]) -> None:
-    """Give each part its state back. Raises Damaged, or InputError if a part is missing, unknown or misshapen."""
+def restore(folder: Path, parts: Mapping[str, Stateful], *, partial: bool = False) -> None:
+    """Give each part its state back; `partial` leaves out parts that the checkpoint has besides.
+
+    Raises Damaged, or InputError if a part is missing, unknown or misshapen.
+    """
     states = load(folder)
-    for name in sorted(parts.keys() ^ states.keys()):
+    wrong = parts.keys() - states.keys() if partial else parts.keys() ^ states.keys()
+    for name in sorted(wrong):
         problem = "the checkpoint lacks this part" if name in parts else "this run has no such part"
         raise InputError(f"{folder / name}.json: {problem}")
     for name, part in parts.items():
@@ -112,7 +116,7 @@ def restore(folder: Path, parts: Mapping[str, Stateful]) -> None:
         except InputError as error:
             raise InputError(f"{folder / name}.json: {error}") from error
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise InputError(f"{folder / name}.json: does not fit this run: {one_line(error)}") from error
+            raise InputError(f"{folder / name}.json: does not fit this run: {one_line(error)[:200]}") from error
 
 
 def fingerprint(folder: Path) -> str:

@@ -104,7 +104,8 @@ def _create(run_dir: Path | None, family: str, variant: str, config: Mapping[str
         if (run_dir / "config.json").exists():
             raise InputError(f"{run_dir}: holds a run; continue it with: python -m experiments.resume {run_dir}")
         run_dir.mkdir(parents=True, exist_ok=True)
-        if any(run_dir.iterdir()):
+        # a start that was killed may have left the beginning of a config.json
+        if any(not found.name.startswith(".config.json.tmp-") for found in run_dir.iterdir()):
             raise InputError(f"{run_dir}: is not empty, a new run needs a folder of its own")
     description = {
         "family": family,

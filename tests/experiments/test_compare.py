@@ -221,7 +221,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not (tmp_path / "page.html").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["--no-such-flag"]])
-def test_bad_command_line_is_one_line(arguments: list[str]) -> None:
-    with pytest.raises(InputError, match="command line: "):
+@pytest.mark.parametrize(("arguments", "named"), [([], "command line: "), (["--no-such-flag"], "^--no-such-flag: ")])
+def test_bad_command_line_is_one_line(arguments: list[str], named: str) -> None:
+    with pytest.raises(InputError, match=named):
         compare.main(arguments)

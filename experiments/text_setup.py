@@ -1,0 +1,228 @@
+"""What a text run is made of: its configuration, its sentences, and everything in it that has a state."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from torch import Tensor
+
+from experiments import config
+from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkpoints, closest
+from seqgan.corpus import Corpus, Units, ids_corpus, oracle_corpus, read_hub, read_ids, read_lines, text_corpus
+from seqgan.discriminators import ConvDiscriminator
+from seqgan.generators import Generator, build_generator
+from seqgan.oracle import draw_oracle, load_oracle
+from seqgan.pretraining import Best, Shuffled
+from seqgan.variants import FILTERS, VARIANTS, Numbers
+
+MAY_BE_ZERO = (
+    "steps", "length", "valid", "mle_epochs", "mle_decay", "g_steps", "kl_weight", "entropy_weight", "d_l2",
+    "d_pretrain", "d_rounds", "seed", "save_seconds", "threads",
+)  # fmt: skip
+SHARES = ("dropout", "d_dropout")
+HEADS = 4  # of a transformer
+EVALUATION_SEED = 1_000_003  # added to the seed of a run: what is measured never repeats what was trained on
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run of a text GAN."""
+
+    variant: tyro.conf.Suppress[str]
+    numbers: Annotated[Numbers, tyro.conf.arg(name="")]
+    preset: Literal["default", "demo", "paper", "paper-cpu"] = "default"
+    """which numbers to start from: minutes on two cores, two minutes, the paper's, the paper's for a CPU"""
+    corpus: str = "oracle"
+    """`oracle`, a text file with one sentence a line (.txt, .txt.gz), token ids (.npy, .npz), or hf:NAME"""
+    test: str = ""
+    """held-out sentences, of the same kind as --corpus; empty: a tenth of the corpus (of an oracle: fresh draws)"""
+    oracle_params: Path | None = None
+    """an .npz with an oracle's weights, such as the SeqGAN paper's; none: an oracle drawn from the seed"""
+    units: Units = "word"
+    """what a text is split into"""
+    at_least: int = 1
+    """a rarer word becomes <unk>"""
+    hub_split: str = "train"
+    """split of an hf:NAME data set"""
+    hub_column: str = "text"
+    """column of an hf:NAME data set"""
+    seed: int = 0
+    """of the data, the weights and the draws"""
+    run_dir: Path | None = None
+    """where the run is kept; none: runs/FAMILY-VARIANT-DATE"""
+    evaluate_every: int = 10
+    """adversarial rounds between measurements"""
+    evaluate_samples: int = 2_000
+    """sentences in each of them"""
+    final_samples: int = 10_000
+    """sentences in the measurement at the end"""
+    sweep_samples: int = 2_000
+    """sentences at each temperature of the quality-diversity curves"""
+    start_from: Path | None = None
+    """a run whose pretrained generator to start from, instead of pretraining one (the same --seed keeps its data)"""
+    save_seconds: float = 60.0
+    """seconds between checkpoints"""
+    runtime: Runtime = field(default_factory=Runtime)
+
+
+def load_corpus(e: Experiment) -> Corpus:
+    """Return the corpus that the flags name; raise InputError naming the file and the place."""
+    n, files = e.numbers, [name for name in (e.corpus, e.test) if name]
+    kind = kind_of("--corpus", e.corpus)
+    if kind == "oracle":
+        if e.test:
+            raise InputError(f"--test {e.test}: the oracle draws test sentences itself (--test-sentences)")
+        oracle = load_oracle(e.oracle_params) if e.oracle_params else draw_oracle(n.vocabulary, seed=e.seed)
+        if n.valid >= n.sentences:
+            raise InputError(f"--valid {n.valid}: only {n.sentences} sentences (--sentences)")
+        return oracle_corpus(
+            oracle, sentences=n.sentences, valid=n.valid, test=n.test_sentences, length=n.length or 20, seed=e.seed
+        )
+    if e.oracle_params:
+        raise InputError(f"--oracle-params {e.oracle_params}: needs --corpus oracle, not {e.corpus}")
+    if e.test and kind_of("--test", e.test) != kind:
+        raise InputError(f"--test {e.test}: expected the same kind of source as --corpus {e.corpus}")
+    if kind == "ids":
+        parts = [read_ids(Path(name)) for name in files]
+        if n.length not in (0, parts[0].shape[1]):
+            raise InputError(f"--length {n.length}: the sentences of {e.corpus} have {parts[0].shape[1]} tokens")
+        return ids_corpus(parts[0], parts[1] if e.test else parts[0][:0], valid=n.valid, seed=e.seed)
+    if kind == "hub":
+        lines = [read_hub(name.removeprefix("hf:"), e.hub_split, e.hub_column, e.units) for name in files]
+    else:
+        lines = [read_lines(Path(name), e.units) for name in files]
+    test = lines[1] if e.test else []
+    return text_corpus(lines[0], test, units=e.units, at_least=e.at_least, length=n.length, valid=n.valid, seed=e.seed)
+
+
+def kind_of(flag: str, source: str) -> Literal["oracle", "ids", "hub", "text"]:
+    """Tell what a flag names; raise InputError for what is no source of sentences."""
+    if source == "oracle" and flag == "--corpus":
+        return "oracle"
+    if source.startswith("hf:"):
+        return "hub"
+    if source.endswith((".npy", ".npz")):
+        return "ids"
+    if source.endswith((".txt", ".txt.gz")):
+        return "text"
+    raise InputError(f"{flag} {source}: expected oracle, a .txt, .txt.gz, .npy or .npz file, or hf:NAME")
+
+
+def check_fit(e: Experiment, corpus: Corpus, engine: Engine) -> None:
+    """Raise InputError for numbers that do not fit each other, the corpus or the machine: before a folder is made."""
+    n = e.numbers
+    if e.start_from:
+        checkpoints.newest(e.start_from)
+    if n.mle_best and not len(corpus.valid):
+        raise InputError("--mle-best: needs validation sentences (--valid)")
+    if n.generator == "transformer" and n.hidden % HEADS:
+        raise InputError(f"--hidden {n.hidden}: not divisible by the {HEADS} heads of a transformer")
+    if engine.precision == "fp16" and engine.device.type == "cpu":
+        raise InputError("--runtime.precision fp16: not on a CPU; take bf16 or fp32")
+    if corpus.oracle is None and (fewest := min(e.evaluate_samples, e.final_samples, e.sweep_samples)) < 2:
+        flags = ("evaluate_samples", "final_samples", "sweep_samples")
+        flag = next(flag for flag in flags if getattr(e, flag) == fewest).replace("_", "-")
+        raise InputError(f"--{flag} {fewest}: Self-BLEU needs at least 2 sentences")
+    for flag, rows in (("batch", n.batch), ("d-sentences", n.d_sentences)):
+        if rows % engine.world:
+            raise InputError(f"--{flag} {rows}: not divisible by {engine.world} ranks")
+    for flag, rows in (("mle-batch", min(n.mle_batch, len(corpus.train))), ("d-batch", n.d_batch // 2)):
+        if engine.world > max(1, rows):
+            raise InputError(f"--{flag}: {rows} sentences of a kind cannot be shared by {engine.world} ranks")
+
+
+class Origin:
+    """What a checkpoint belongs to, the variant and the sentences; that of another run is refused."""
+
+    def __init__(self, e: Experiment, corpus: Corpus) -> None:
+        # What an oracle draws may differ by a rounding on another machine; what was read from a file may not differ.
+        read = (corpus.train, corpus.valid, corpus.test) if corpus.oracle is None else ()
+        weights = tuple(corpus.oracle.state_dict().values()) if corpus.oracle and e.oracle_params else ()
+        digest = hashlib.sha256("\n".join(corpus.vocabulary.words).encode())
+        for tensor in (*read, *weights):
+            digest.update(f"\n{tuple(tensor.shape)}\n".encode() + tensor.numpy().tobytes())
+        self.variant, self.source, self.sha256 = e.variant, str(e.oracle_params or e.corpus), digest.hexdigest()
+
+    def state_dict(self) -> dict[str, str]:
+        """Return the variant and the SHA-256 of the sentences."""
+        return {"variant": self.variant, "sha256": self.sha256}
+
+    def load_state_dict(self, state: dict[str, str]) -> None:
+        """Raise InputError unless they are this run's."""
+        if state["variant"] != self.variant:
+            raise InputError(f"a checkpoint of {state['variant']}, the run is one of {self.variant}")
+        if state["sha256"] != self.sha256:
+            raise InputError(f"{self.source} has changed since this checkpoint")
+
+
+class Fakes:
+    """The sentences that the discriminator learns from until the next resampling; part of a checkpoint."""
+
+    def __init__(self, rows: int, length: int) -> None:
+        self.sentences = torch.zeros(rows, length, dtype=torch.long)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the sentences."""
+        return {"sentences": self.sentences.int()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take sentences."""
+        if state["sentences"].shape != self.sentences.shape:
+            shapes = f"{list(state['sentences'].shape)}, not {list(self.sentences.shape)}"
+            raise InputError(f"fake sentences {shapes}: --d-sentences or --length has changed since this checkpoint")
+        self.sentences = state["sentences"].long()
+
+
+class Cast:
+    """Everything in a run that has a state, made from its configuration."""
+
+    def __init__(self, e: Experiment, corpus: Corpus, engine: Engine) -> None:
+        self.origin = Origin(e, corpus)
+        n, size = e.numbers, len(corpus.vocabulary.words)
+        make = partial(
+            build_generator, n.generator, size, corpus.length,
+            embedding=n.embedding, hidden=n.hidden, layers=n.layers, dropout=n.dropout, end=corpus.end,
+        )  # fmt: skip
+        self.generator: Generator = engine.place(make())
+        self.start: Generator = engine.place(make()).requires_grad_(False).eval()
+        self.discriminator = engine.place(
+            ConvDiscriminator(
+                size, corpus.length, embedding=n.d_embedding, filters=FILTERS[n.d_filters], dropout=n.d_dropout
+            )
+        )
+        fused = {"fused": engine.device.type in ("cpu", "cuda")}
+        self.mle_optimizer = torch.optim.AdamW(self.generator.parameters(), n.mle_lr, weight_decay=n.mle_decay, **fused)
+        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), n.g_lr, **fused)
+        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, **fused)
+        half = max(1, n.d_batch // 2)
+        self.sentences = Shuffled(len(corpus.train), n.mle_batch, seed=e.seed)
+        self.reals = Shuffled(len(corpus.train), half, seed=e.seed + 1)
+        self.fake_rows = Shuffled(n.d_sentences, half, seed=e.seed + 2)
+        self.fakes = Fakes(n.d_sentences, corpus.length)
+        self.best, self.at, self.meter, self.engine = Best(self.generator), Position(), Meter(), engine
+
+    def parts(self, log: Log) -> dict[str, checkpoints.Stateful]:
+        """Return what a checkpoint holds."""
+        return vars(self) | {"log": log}
+
+
+def measurement(e: Experiment) -> dict[str, int]:
+    """Return how the last step is measured."""
+    return {"samples": e.final_samples, "sweep_samples": e.sweep_samples, "seed": e.seed + EVALUATION_SEED}
+
+
+def saved_experiment(run_dir: Path, saved: dict[str, object]) -> Experiment:
+    """Return the experiment of a run; raise InputError naming the file and the setting that is wrong."""
+    place = run_dir / "config.json"
+    e = config.from_json(Experiment, saved, place=place)
+    if e.variant not in VARIANTS:
+        raise InputError(f"{place}: config.variant: {e.variant!r} is no variant{closest(e.variant, VARIANTS)}")
+    try:
+        config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+    return e
