@@ -1,8 +1,6 @@
 """Sentences as token ids: from an oracle, a text file, an array of ids, or a Hugging Face data set."""
 
-import gzip
 import json
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from rl.runtime import InputError
 from seqgan.generators import LSTMGenerator
+from seqgan.lines import numbered_lines
 from seqgan.oracle import UNREADABLE, reason
 from seqgan.sampling import speak
 
@@ -128,26 +127,13 @@ def split(train: Tensor, test: Tensor, vocabulary: Vocabulary, end: int, valid: 
 
 
 def read_lines(path: Path, units: Units) -> list[Line]:
-    """Return the sentences of a UTF-8 text file, one a line, `.gz` or not, with the place of each.
-
-    Raises InputError naming file, line and column for what is missing, empty or not UTF-8.
-    """
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: not a gzip file ({error})") from None
+    """Return the sentences of a text file, one a line, with the place of each; raise InputError naming the line."""
     lines = []
-    for number, raw in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
-        try:
-            line = raw.decode("utf-8").rstrip("\r")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}:{number}:{error.start + 1}: not UTF-8 ({error.reason})") from None
-        sentence = line.split() if units == "word" else list(line)
+    for place, line in numbered_lines(path):
+        sentence = line.split() if units == "word" else list(line.rstrip("\r"))
         if not sentence:
-            raise InputError(f"{path}:{number}: empty sentence" if len(data) > 1 else f"{path}: empty file")
-        lines.append((f"{path}:{number}", sentence))
+            raise InputError(f"{place}: empty sentence")
+        lines.append((place, sentence))
     return lines
 
 

@@ -4,15 +4,14 @@ On raw captions and with the `treebank` split this is Texygen's protocol: lower 
 sentence, and its published table comes back to the third decimal.
 """
 
-import gzip
 import re
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from rl.runtime.errors import InputError
+from seqgan.lines import numbered_lines
 from seqgan.metrics.bleu import BleuIndex, Hits, Sentences, self_bleu
 from seqgan.metrics.diversity import distinct_n, tokens_used, unigram_entropy, unique_share
 
@@ -90,41 +89,13 @@ def read_sentences(
     missing, unreadable, not UTF-8 or empty, and for an empty line before the last; a generator's samples may hold
     empty sentences, which count (and score 0): `empty_allowed=True`.
     """
-    path = Path(path)
-    text = _decode(path, _read_bytes(path)).removeprefix("\ufeff")
-    lines = text.removesuffix("\n").split("\n")
-    if not lines[-1].strip():
-        lines.pop()
-    if not lines:
-        raise InputError(f"{path}: no sentence in it")
     sentences = []
-    for number, line in enumerate(lines, start=1):
+    for place, line in numbered_lines(Path(path)):
         words = split(line.lower())
         if not words and not empty_allowed:
-            raise InputError(f"{path}:{number}: empty sentence")
+            raise InputError(f"{place}: empty sentence")
         sentences.append(words)
     return sentences
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: damaged gzip file ({error})") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-
-
-def _decode(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8")
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        raise InputError(f"{path}:{line}:{column}: not UTF-8 (byte 0x{data[error.start]:02x})") from None
 
 
 _OPENING_QUOTE = re.compile(r'(?<![^\s(\[{<])"')

@@ -188,7 +188,7 @@ COMMAND_LINE = [
 TEXTS = [
     Case(TEXT, "{tmp}/a.txt: no such file"),
     Case(TEXT, "{tmp}/a.txt: Is a directory", lambda tmp, run: (tmp / "a.txt").mkdir()),
-    Case(TEXT, "{tmp}/a.txt: empty file", file("a.txt", b"")),
+    Case(TEXT, "{tmp}/a.txt: no sentence in it", file("a.txt", b"")),
     Case(TEXT, "{tmp}/a.txt:2: empty sentence", file("a.txt", b"a b\n \nc\n")),
     Case(TEXT, "{tmp}/a.txt:3:3: not UTF-8", file("a.txt", b"a b\nc\nc \xe9\n")),
     Case(TEXT, "--valid 40: the corpus has 3 sentences", file("a.txt", b"a\nb\nc\n")),
@@ -198,9 +198,9 @@ TEXTS = [
     Case(f"{TEXT} --test oracle", "--test oracle: expected ", GIVEN),
     Case(f"{TEXT} --oracle-params {{tmp}}/o.npz", "--oracle-params {tmp}/o.npz: needs --corpus oracle", GIVEN),
     Case(f"{TEXT} --final-samples 1", "--final-samples 1: Self-BLEU needs at least 2", GIVEN),
-    Case(f"{TEXT}.gz", "{tmp}/a.txt.gz: not a gzip file", file("a.txt.gz", LINES)),
-    Case(f"{TEXT}.gz", "{tmp}/a.txt.gz: not a gzip file", file("a.txt.gz", gzip.compress(LINES)[:-9])),
-    Case(f"{TEXT}.gz", "{tmp}/a.txt.gz: not a gzip file", file("a.txt.gz", gzip.compress(LINES)[:15] + b"\xff" * 40)),
+    Case(f"{TEXT}.gz", "{tmp}/a.txt.gz: damaged gzip file", file("a.txt.gz", LINES)),
+    Case(f"{TEXT}.gz", "{tmp}/a.txt.gz: damaged gzip file", file("a.txt.gz", gzip.compress(LINES)[:-9])),
+    Case(f"{TEXT}.gz", "{tmp}/a.txt.gz: damaged gzip file", file("a.txt.gz", gzip.compress(LINES)[:15] + b"\xff" * 40)),
     Case("text_gan seqgan --corpus hf:nobody/nothing", "hf:nobody/nothing: needs the package datasets"),
 ]  # fmt: skip
 ARRAYS = [

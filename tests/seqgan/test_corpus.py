@@ -165,10 +165,10 @@ def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
         (b"ab\nc\xff d\n", ":2:2: not UTF-8"),
         ("é".encode("latin-1"), ":1:1: not UTF-8"),
         (b"a\n\nb\n", ":2: empty sentence"),
-        (b"a\n   \n", ":2: empty sentence"),
-        (b"a\n\n", ":2: empty sentence"),
-        (b"", ": empty file"),
-        (b"\n", ": empty file"),
+        (b"a\n   \nb", ":2: empty sentence"),
+        (b"a\n\nb\n", ":2: empty sentence"),
+        (b"", ": no sentence in it"),
+        (b"\n", ": no sentence in it"),
     ],
 )
 def test_a_malformed_text_is_named(data: bytes, message: str, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def flipped(data: bytes) -> bytes:
 def test_a_damaged_gzip_is_named(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     path = tmp_path / "a.txt.gz"
     path.write_bytes(damage(gzip.compress(b"hello world " * 1000, mtime=0)))
-    with pytest.raises(InputError, match=re.escape(f"{path}: not a gzip file")):
+    with pytest.raises(InputError, match=re.escape(f"{path}: damaged gzip file")):
         read_lines(path, "word")
 
 
