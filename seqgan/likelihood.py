@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from rl.discriminator import evaluating
 from seqgan.generators import Generator
-from seqgan.kernels import linear_nll
+from seqgan.kernels import ROWS, linear_nll
 
-ROWS = 500  # sentences scored at once where no gradient is wanted
+SENTENCES = 500  # whose features stand at once where no gradient is wanted
 
 
 def counted(tokens: Int[Tensor, "batch time"], end: int) -> Bool[Tensor, "batch time"]:
@@ -23,20 +23,26 @@ def action_log_probs(generator: Generator, tokens: Int[Tensor, "batch time"]) ->
     return generator.head(generator.features(tokens)).float().log_softmax(-1)
 
 
-def token_log_probs(generator: Generator, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
-    """Return the log-probability of every token given those before it."""
-    return action_log_probs(generator, tokens).gather(2, tokens[..., None])[..., 0]
-
-
 @torch.no_grad()
+def token_log_probs(generator: Generator, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
+    """Return the log-probability of every token given those before it; no gradient, dropout off.
+
+    The logits of a few rows stand in memory at a time, in the cache of a CPU.
+    """
+    scored = []
+    with evaluating(generator):
+        for part in tokens.split(SENTENCES):
+            features, targets = generator.features(part).flatten(0, 1), part.flatten()
+            chunk = ROWS if features.device.type == "cpu" else len(features)
+            for some, said in zip(features.split(chunk), targets.split(chunk), strict=True):
+                logits = generator.head(some).float()
+                scored.append(logits.gather(1, said[:, None])[:, 0] - logits.logsumexp(-1))
+    return torch.cat(scored).view(tokens.shape)
+
+
 def nll(generator: Generator, tokens: Int[Tensor, "sentences time"]) -> float:
     """Return the mean negative log-likelihood, nats per token that was said; dropout off."""
-    with evaluating(generator):
-        total = sum(
-            -(token_log_probs(generator, part).double() * counted(part, generator.end)).sum().item()
-            for part in tokens.split(ROWS)
-        )
-    return total / counted(tokens, generator.end).sum().item()
+    return -token_log_probs(generator, tokens)[counted(tokens, generator.end)].double().mean().item()
 
 
 def mle_loss(generator: Generator, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:

@@ -13,8 +13,8 @@ from rl.rollout import Rollout
 from rl.runtime import Engine, Runtime
 from seqgan.adversarial import Baseline, GeneratorGoal, discriminator_round, generator_round
 from seqgan.discriminators import ConvDiscriminator, OutputL2
-from seqgan.generators import LSTMGenerator
-from seqgan.likelihood import action_log_probs, counted, token_log_probs
+from seqgan.generators import Generator, LSTMGenerator
+from seqgan.likelihood import action_log_probs, counted
 from seqgan.sampling import complete, speak
 from seqgan.scoring import judge_completions
 
@@ -22,6 +22,11 @@ from seqgan.scoring import judge_completions
 @pytest.fixture
 def engine() -> Engine:
     return Engine(Runtime(device="cpu", precision="fp32"), 0)
+
+
+def chosen(net: Generator, tokens: Tensor) -> Tensor:
+    """Log-probabilities of the tokens, with a gradient."""
+    return action_log_probs(net, tokens).gather(2, tokens[..., None])[..., 0]
 
 
 def tiny(end: int = -1, seed: int = 1, dropout: float = 0.0) -> LSTMGenerator:
@@ -49,7 +54,7 @@ def expected_reward(net: LSTMGenerator) -> Tensor:
     """Over all sentences of three tokens; one that goes on after its end cannot be said."""
     said = counted(EVERYTHING, net.end)
     possible = (said | (net.end == EVERYTHING)).all(1)
-    return ((token_log_probs(net, EVERYTHING) * said).sum(1).exp() * worth(EVERYTHING))[possible].sum()
+    return ((chosen(net, EVERYTHING) * said).sum(1).exp() * worth(EVERYTHING))[possible].sum()
 
 
 @pytest.mark.parametrize("end", [-1, 0])
@@ -84,7 +89,7 @@ def test_the_loss_written_out(end: int, engine: Engine) -> None:
     net.eval()
     tokens = speak(net, 40, 3)
     mask = counted(tokens, end)
-    expected = -(token_log_probs(net, tokens) * mask * 2).sum(1).mean()
+    expected = -(chosen(net, tokens) * mask * 2).sum(1).mean()
     net.train()
     torch.manual_seed(5)
     goal, optimizer = GeneratorGoal(Constant(2.0), no_baseline), torch.optim.SGD(net.parameters(), 0.1)
@@ -99,7 +104,7 @@ def expected_goal(net: LSTMGenerator, start: LSTMGenerator, goal: GeneratorGoal)
     """E[reward - kl_weight * (log g - sharpness * log start)] + entropy_weight * entropy, over all sentences."""
     said = counted(EVERYTHING, net.end)
     possible = (said | (net.end == EVERYTHING)).all(1)
-    log_g, log_start = ((token_log_probs(policy, EVERYTHING) * said).sum(1) for policy in (net, start))
+    log_g, log_start = ((chosen(policy, EVERYTHING) * said).sum(1) for policy in (net, start))
     gain = worth(EVERYTHING) - goal.kl_weight * (log_g - goal.sharpness * log_start) - goal.entropy_weight * log_g
     return (log_g.exp() * gain)[possible].sum()
 

@@ -166,7 +166,6 @@ def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
         ("é".encode("latin-1"), ":1:1: not UTF-8"),
         (b"a\n\nb\n", ":2: empty sentence"),
         (b"a\n   \nb", ":2: empty sentence"),
-        (b"a\n\nb\n", ":2: empty sentence"),
         (b"", ": no sentence in it"),
         (b"\n", ": no sentence in it"),
     ],
