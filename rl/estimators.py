@@ -117,8 +117,7 @@ def straight_through_gumbel(
 
 def entropy(action_log_probs: PerAction, mask: Mask) -> Scalar:
     """-E sum_t sum_a pi log pi in nats, exact over the actions; impossible actions (-inf) add nothing."""
-    log_probs = _on_actions(action_log_probs, mask)
-    return -_per_row((log_probs.exp() * log_probs).sum(-1))
+    return -_per_row(divergence(action_log_probs, action_log_probs, mask, sharpness=0.0))
 
 
 def kl_to(action_log_probs: PerAction, reference_log_probs: PerAction, mask: Mask) -> Scalar:
@@ -126,9 +125,7 @@ def kl_to(action_log_probs: PerAction, reference_log_probs: PerAction, mask: Mas
 
     Where the reference forbids (-inf) what the policy does, the answer is huge, or inf.
     """
-    log_probs = _on_actions(action_log_probs, mask)
-    reference = _on_actions(reference_log_probs.detach(), mask)
-    return _per_row((log_probs.exp() * (log_probs - reference)).sum(-1))
+    return _per_row(divergence(action_log_probs, reference_log_probs, mask))
 
 
 def divergence(

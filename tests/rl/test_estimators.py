@@ -538,3 +538,20 @@ def test_gradients_match_finite_differences(name):
     mask = torch.tensor([[True, True, False], [True, True, True]])
     chosen = ["reinforce", "actor_critic", "ppo_clip", "exact", "entropy", "kl_to"].index(name)
     assert torch.autograd.gradcheck(lambda x: all_losses(x, b, c, d, mask)[chosen], (a.requires_grad_(),))
+
+
+def test_divergence_by_hand() -> None:
+    log_probs = torch.tensor([[[0.5, 0.25, 0.25]]]).log()
+    reference = torch.tensor([[[0.25, 0.25, 0.5]]]).log()
+    mask = torch.tensor([[True]])
+    # sum p log p = -1.5 log 2; sum p log r = -(0.5 * 2 + 0.25 * 2 + 0.25) log 2 = -1.75 log 2
+    for sharpness in (0.0, 1.0, 2.0):
+        found = estimators.divergence(log_probs, reference, mask, sharpness)
+        assert found.item() == pytest.approx((-1.5 + 1.75 * sharpness) * math.log(2), rel=1e-6)
+    torch.testing.assert_close(
+        estimators.divergence(log_probs, reference, mask).sum(), estimators.kl_to(log_probs, reference, mask)
+    )
+    torch.testing.assert_close(
+        estimators.divergence(log_probs, reference, mask, 0.0).sum(), -estimators.entropy(log_probs, mask)
+    )
+    assert estimators.divergence(log_probs, reference, ~mask).item() == 0
