@@ -14,7 +14,7 @@ venv: .venv/installed
 	touch $@
 
 demo: venv
-	$(RUN) -m experiments.text_gan seqgan --preset demo
+	$(RUN) -m experiments.text_gan seqgan --preset demo --runtime.threads 2
 
 test: venv
 	$(RUN) -m pytest -n auto
