@@ -17,10 +17,10 @@ demo: venv
 	$(RUN) -m experiments.text_gan seqgan --preset demo --runtime.threads 2
 
 test: venv
-	$(RUN) -m pytest -n auto
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto
 
 slow: venv
-	$(RUN) -m pytest -m slow
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m slow
 
 check: format lint types imports test
 
