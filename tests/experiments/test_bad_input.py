@@ -252,6 +252,7 @@ RESUMED = [
     Case("resume {run} --steps -2", "--steps -2: must be zero or more"),
     Case("resume {run} --steps 1", "--steps 1: the run has begun round 3 of "),
     Case("resume {run} --batch 3", "--batch: no such flag"),
+    Case("text_gan seqgan --start-from {tmp}", "{tmp}/checkpoints: no good checkpoint"),
     Case("resume {run} {tmp}", "command line: '{tmp}' belongs to no flag"),
     Case("resume {run}", "{run}/config.json:2:3: not JSON: ", text("config.json", "{\n  x}")),
     Case("resume {run}", "{run}/config.json:1:2: not JSON: ", text("config.json", "[\0")),
