@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import safetensors.torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_safetensors
+from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from rl.runtime import ranks
@@ -145,7 +147,7 @@ def _write(folder: Path, step: int, states: Mapping[str, Any]) -> None:
         for part, (text, tensors) in sorted(encoded.items()):
             files[f"{part}.json"] = _put(temporary / f"{part}.json", text)
             if tensors:
-                data = safetensors.torch.save(tensors)
+                data = to_safetensors(tensors)
                 files[f"{part}.safetensors"] = _put(temporary / f"{part}.safetensors", data)
         _put(temporary / _MANIFEST, _manifest({"step": step, "files": dict(sorted(files.items()))}))
         _sync(temporary)
@@ -260,8 +262,8 @@ def _get(path: Path, size: int | None = None) -> bytes:
 
 def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
     try:
-        return safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        return from_safetensors(data)
+    except (SafetensorError, ValueError, KeyError) as error:
         raise Damaged(f"{path}: not a safetensors file: {one_line(error)}") from error
 
 
