@@ -8,14 +8,13 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from experiments.config import LARGEST, one_line_errors
-from experiments.resume import FAMILIES
+from experiments.resume import script_of
 from rl.runtime import InputError, checkpoints, exit_codes, rundir
 
 
@@ -48,8 +47,7 @@ class Arguments:
 def measure_run(run_dir: Path, step: int | None) -> dict[str, float]:
     """Recompute summary.json from a checkpoint; strict about the step where one is named."""
     saved = rundir.read_config(run_dir)
-    if str(saved["family"]) not in FAMILIES:
-        raise InputError(f"{run_dir / 'config.json'}: family: {saved['family']!r} is no family")
+    script = script_of(run_dir, saved)
     if step is None:
         folder = checkpoints.newest(run_dir)
     else:
@@ -58,7 +56,7 @@ def measure_run(run_dir: Path, step: int | None) -> dict[str, float]:
             there = ", ".join(map(str, checkpoints.steps(run_dir))) or "none"
             raise InputError(f"{folder}: no such checkpoint (there: {there})")
     print(f"checkpoint: {folder}\ntensors: {checkpoints.fingerprint(folder)}")
-    summary: dict[str, float] = import_module(FAMILIES[saved["family"]]).evaluate(run_dir, saved["config"], folder)
+    summary: dict[str, float] = script.evaluate(run_dir, saved["config"], folder)
     return summary
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from seqgan.corpus import Corpus
-from seqgan.generators import Generator
+from seqgan.generators import Generator, sharpen
 from seqgan.likelihood import nll
 from seqgan.metrics.diversity import distinct_n, tokens_used, unigram_entropy, unique_share
 from seqgan.metrics.text import evaluate_text
@@ -54,15 +54,13 @@ def measure_sentences(said: Int[Tensor, "sentences time"], corpus: Corpus) -> di
 @contextmanager
 def tempered(generator: Generator, inverse_temperature: float) -> Iterator[None]:
     """Multiply the logits by the inverse temperature inside."""
-    weights = (generator.head.weight, generator.head.bias)
-    kept = [weight.detach().clone() for weight in weights]
-    with torch.no_grad():
-        for weight in weights:
-            weight.mul_(inverse_temperature)
-        try:
-            yield
-        finally:
-            for weight, before in zip(weights, kept, strict=True):
+    kept = [weight.detach().clone() for weight in generator.head.parameters()]
+    sharpen(generator, inverse_temperature)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, before in zip(generator.head.parameters(), kept, strict=True):
                 weight.copy_(before)
 
 

@@ -301,6 +301,7 @@ MEASURED = [
     Case("evaluate {run}", "generator.json: does not fit this run: ", setting("hidden", 16)),
     Case("evaluate {run}", "origin.json: {tmp}/a.txt has changed since this checkpoint", text_run),
     Case("evaluate {run}", "{run}/config.json: family: 'gail' is no family", config(lambda c: c.update(family="gail"))),
+    Case("evaluate {run}", "{run}/config.json: family: ['x'] is no family", config(lambda c: c.update(family=["x"]))),
     Case("evaluate --samples {tmp}/a.txt", "command line: --references FILE is missing"),
     Case("evaluate --references {tmp}/a.txt", "command line: --samples FILE is missing"),
     Case(SCORE, "{tmp}/a.txt: no such file"),
