@@ -16,7 +16,7 @@ class Transitions(NamedTuple):
 
     obs: Shaped[Tensor, "*places width"]
     """what the agent saw"""
-    actions: Shaped[Tensor, "*places ..."]
+    actions: Shaped[Tensor, "..."]
     """what it did"""
     next_obs: Shaped[Tensor, "*places width"]
     """what followed, the true last observation where the episode ended"""

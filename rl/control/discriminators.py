@@ -1,0 +1,180 @@
+"""What judges the steps of an agent: small networks on an observation, an action, what followed.
+
+They read steps whose observations are features already (`embed`): standardised numbers, or what the agent's encoder makes
+of pixels, without its gradient. The absorbing state is an input of zeros and one more number, 1 there and 0 elsewhere
+(Kostrikov et al. 2019, 1809.02925, section 4.2).
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rl.control.spaces import Actions
+from rl.control.transitions import Transitions
+from rl.discriminator import full_precision
+
+PerStep = Float[Tensor, "*places"]
+Sees: TypeAlias = Literal["state-action", "state", "state-next"]
+
+
+@torch.no_grad()
+def embed(encoder: Callable[[Tensor], Tensor], steps: Transitions) -> Transitions:
+    """Replace observations by the encoder's features; no gradient reaches the encoder."""
+    obs, next_obs = (encoder(rows) for rows in (steps.obs, steps.next_obs))
+    alive = 1 - steps.absorbing.unsqueeze(-1)
+    return steps._replace(obs=obs * alive, next_obs=next_obs * alive)
+
+
+class SpectralLinear(nn.Linear):
+    """A linear map divided by its largest singular value; Miyato et al. 2018 (1802.05957), algorithm 1.
+
+    The singular vector is followed by one power iteration per pass in training mode.
+    """
+
+    direction: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.register_buffer("direction", F.normalize(torch.randn(outputs), dim=0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map."""
+        with torch.no_grad():
+            right = F.normalize(self.weight.t() @ self.direction, dim=0)
+            image = self.weight @ right
+            left = F.normalize(image, dim=0)
+            if self.training:
+                self.direction.copy_(left)
+        norm = torch.dot(left, self.weight @ right)
+        return F.linear(x, self.weight / norm, self.bias)
+
+
+class StepDiscriminator(nn.Module):
+    """A perceptron on (s, a), s or (s, s').
+
+    A box action is one more input, scaled to about [-1, 1] where it is bounded; discrete actions have one logit each
+    (Ho & Ermon 2016, the authors' code). Steps [*places] give logits [*places].
+    """
+
+    middle: Tensor
+    half: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        actions: Actions,
+        sees: Sees = "state-action",
+        hidden: tuple[int, ...] = (64,),
+        spectral: bool = False,
+        dropout: float = 0.0,
+        activation: Literal["relu", "tanh"] = "relu",
+    ) -> None:
+        super().__init__()
+        self.description = {
+            "kind": "step", "width": width, "sees": sees, "hidden": list(hidden), "spectral": spectral,
+            "dropout": dropout, "activation": activation,
+        }  # fmt: skip
+        self.sees = sees
+        self.chosen = sees == "state-action" and actions.kind == "discrete"
+        boxed = sees == "state-action" and actions.kind == "box"
+        middle, half = action_scale(actions) if boxed else (torch.zeros(0), torch.ones(0))
+        self.register_buffer("middle", middle)
+        self.register_buffer("half", half)
+        inputs = width * (2 if sees == "state-next" else 1) + len(middle) + 1
+        self.net = perceptron(inputs, hidden, actions.size if self.chosen else 1, spectral, dropout, activation)
+
+    def forward(self, steps: Transitions) -> PerStep:
+        """Judge every step."""
+        alive = 1 - steps.absorbing.unsqueeze(-1)
+        parts = [steps.obs, steps.absorbing.unsqueeze(-1)]
+        if self.sees == "state-next":
+            parts.append(steps.next_obs)
+        if len(self.middle):
+            parts.append((steps.actions - self.middle) / self.half * alive)
+        logits: Tensor = self.net(torch.cat(parts, -1))
+        if self.chosen:
+            return full_precision(logits).gather(-1, steps.actions.unsqueeze(-1)).squeeze(-1)
+        return full_precision(logits).squeeze(-1)
+
+
+class ShapedDiscriminator(nn.Module):
+    """f(s, s') = g(s) + gamma h(s') - h(s); Fu et al. 2018 (1710.11248), eq. 4.
+
+    g depends on the state alone, so it can serve where the dynamics differ. A termination (never a time limit) ends the
+    shaping: h is 0 there. The logit of AIRL is f - log pi: see `minus_log_prob`.
+    """
+
+    def __init__(
+        self, width: int, discount: float, hidden: tuple[int, ...] = (32,), activation: Literal["relu", "tanh"] = "relu"
+    ) -> None:
+        super().__init__()
+        self.description = {
+            "kind": "shaped", "width": width, "discount": discount, "hidden": list(hidden), "activation": activation,
+        }  # fmt: skip
+        self.discount = discount
+        self.g = perceptron(width + 1, hidden, 1, False, 0.0, activation)
+        self.h = perceptron(width, hidden, 1, False, 0.0, activation)
+
+    def forward(self, steps: Transitions) -> PerStep:
+        """Judge every step: f."""
+        after = full_precision(self.h(steps.next_obs)).squeeze(-1).masked_fill(steps.terminated, 0)
+        before = full_precision(self.h(steps.obs)).squeeze(-1)
+        alive = 1 - steps.absorbing  # the absorbing state follows itself: no potential is gained there
+        return self.state_reward(steps) + alive * (self.discount * after - before)
+
+    def state_reward(self, steps: Transitions) -> PerStep:
+        """Return g(s), the reward that is left without the shaping: what to keep and to carry elsewhere."""
+        return full_precision(self.g(torch.cat([steps.obs, steps.absorbing.unsqueeze(-1)], -1))).squeeze(-1)
+
+
+class StateReward(nn.Module):
+    """g of a ShapedDiscriminator as a discriminator of its own."""
+
+    def __init__(self, shaped: ShapedDiscriminator) -> None:
+        super().__init__()
+        self.description = shaped.description | {"kind": "state reward"}
+        self.shaped = shaped
+
+    def forward(self, steps: Transitions) -> PerStep:
+        """Judge states."""
+        return self.shaped.state_reward(steps)
+
+
+def build(description: dict[str, Any], actions: Actions) -> nn.Module:
+    """Make the discriminator that a `description` speaks of, with new weights. Raises KeyError or TypeError if none."""
+    kind, numbers = description["kind"], {key: value for key, value in description.items() if key != "kind"}
+    numbers["hidden"] = tuple(numbers["hidden"])
+    if kind == "step":
+        return StepDiscriminator(actions=actions, **numbers)
+    shaped = ShapedDiscriminator(**numbers)
+    return {"shaped": shaped, "state reward": StateReward(shaped)}[kind]
+
+
+def action_scale(actions: Actions) -> tuple[Float[Tensor, "numbers"], Float[Tensor, "numbers"]]:
+    """Return the middle and half the range of each number of a box; 0 and 1 where it is unbounded."""
+    low, high = torch.tensor(actions.low), torch.tensor(actions.high)
+    bounded = low.isfinite() & high.isfinite()
+    return torch.where(bounded, (low + high) / 2, 0), torch.where(bounded, (high - low) / 2, 1)
+
+
+def perceptron(
+    inputs: int,
+    hidden: tuple[int, ...],
+    outputs: int,
+    spectral: bool = False,
+    dropout: float = 0.0,
+    activation: Literal["relu", "tanh"] = "relu",
+) -> nn.Sequential:
+    """Build layers of `hidden` units with an activation (and dropout) after each, then `outputs` numbers."""
+    linear, nonlinear = SpectralLinear if spectral else nn.Linear, nn.ReLU if activation == "relu" else nn.Tanh
+    layers: list[nn.Module] = []
+    for size in hidden:
+        layers += [linear(inputs, size), nonlinear()]
+        if dropout > 0:
+            layers.append(nn.Dropout(dropout))
+        inputs = size
+    return nn.Sequential(*layers, linear(inputs, outputs))
