@@ -91,8 +91,7 @@ class Collector:
         self._generator = np.random.default_rng(seed)
         self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self._finished: tuple[list[float], list[int]] = ([], [])
-        # NEXT_STEP: what the next step only resets
-        self._waiting = np.zeros(self.num_envs, np.bool_)
+        self._active = np.ones(self.num_envs, np.bool_)  # NEXT_STEP: False where the next step only resets
         self._history: list[Array] = []  # DISABLED: actions back to the oldest running episode, [environments, steps]
         if self.mode is AutoresetMode.DISABLED:
             self._seeds = self._new_seeds(self.num_envs)
@@ -118,20 +117,23 @@ class Collector:
             buffers.rewards[:, t] = rewards
             buffers.terminated[:, t] = terminated
             buffers.truncated[:, t] = truncated
-            self._returns += rewards
-            self._lengths += 1
+            buffers.mask[:, t] = self._active
+            np.add(self._returns, rewards, out=self._returns, where=self._active)
+            np.add(self._lengths, 1, out=self._lengths, where=self._active)
             self._rows = rows
-            ended = terminated | truncated
-            if self._waiting.any():
-                ended &= ~self._waiting
-                self._leave_out(buffers, t)
+            ended = (terminated | truncated) & self._active
             if ended.any():
                 self._finish(ended)
-                finals.append((ended, t, self._carry_on(ended, info)))
+                if self.mode is not AutoresetMode.NEXT_STEP:
+                    finals.append((ended, t, self._restart(ended, info)))
+            if self.mode is AutoresetMode.NEXT_STEP:
+                self._active = ~ended
         buffers.next_obs[:, :-1] = buffers.obs[:, 1:]
         buffers.next_obs[:, -1] = self._rows
         for ended, t, last in finals:
             buffers.next_obs[ended, t] = last
+        for field in (buffers.rewards, buffers.terminated, buffers.truncated):
+            field[~buffers.mask] = 0
         self._remember(buffers.actions)
         return buffers.rollout()
 
@@ -158,7 +160,7 @@ class Collector:
             "returns": self._returns.tolist(),
             "lengths": self._lengths.tolist(),
             "finished": tuple(list(each) for each in self._finished),
-            "waiting": self._waiting.tolist(),
+            "active": self._active.tolist(),
             "obs": torch.from_numpy(self._rows.copy()),
             "environment": running if self.mode is AutoresetMode.DISABLED else _numbers_of(self.env, self.name),
         }
@@ -182,7 +184,7 @@ class Collector:
         self.steps = state["steps"]
         self._returns = np.array(state["returns"], np.float64)
         self._lengths = np.array(state["lengths"], np.int64)
-        self._waiting = np.array(state["waiting"], np.bool_)
+        self._active = np.array(state["active"], np.bool_)
         returns, lengths = state["finished"]
         self._finished = (list(returns), list(lengths))
 
@@ -236,15 +238,6 @@ class Collector:
         self.close()
         raise EnvironmentFault(f"{self.name}:{place}: {type(error).__name__}: {one_line(error)}") from error
 
-    def _leave_out(self, buffers: _Buffers, t: int) -> None:
-        """Take the rows that only reset off the mask."""
-        junk = self._waiting
-        for field in (buffers.mask, buffers.rewards, buffers.terminated, buffers.truncated):
-            field[junk, t] = 0
-        self._returns[junk] = 0
-        self._lengths[junk] = 0
-        self._waiting = np.zeros_like(junk)
-
     def _finish(self, ended: Array) -> None:
         returns, lengths = self._finished
         returns += self._returns[ended].tolist()
@@ -252,19 +245,14 @@ class Collector:
         self._returns[ended] = 0
         self._lengths[ended] = 0
 
-    def _carry_on(self, ended: Array, info: Mapping[str, Any]) -> Array:
-        """Begin the next episodes; the last observations of those that ended."""
-        match self.mode:
-            case AutoresetMode.NEXT_STEP:
-                self._waiting = ended
-                return self._rows[ended]
-            case AutoresetMode.SAME_STEP:
-                return self._final_rows(ended, info)
-            case AutoresetMode.DISABLED:
-                last: Array = self._rows[ended]
-                self._seeds[ended] = self._new_seeds(int(ended.sum()))
-                self._rows = self._reset(seed=self._seeds.tolist(), options={"reset_mask": ended})
-                return last
+    def _restart(self, ended: Array, info: Mapping[str, Any]) -> Array:
+        """Let the next episodes begin; the last observations of those that ended."""
+        if self.mode is AutoresetMode.SAME_STEP:
+            return self._final_rows(ended, info)
+        last: Array = self._rows[ended]
+        self._seeds[ended] = self._new_seeds(int(ended.sum()))
+        self._rows = self._reset(seed=self._seeds.tolist(), options={"reset_mask": ended})
+        return last
 
     def _final_rows(self, ended: Array, info: Mapping[str, Any]) -> Array:
         if "final_obs" not in info:
