@@ -255,7 +255,7 @@ def _twice_differentiable(device: str) -> Iterator[None]:
 
 
 def _squared_norms(x: object) -> Float[Tensor, "batch"]:
-    per_leaf = [leaf.flatten(1).square().sum(1) for leaf in _leaves(x) if _is_floating(leaf)]
+    per_leaf = [leaf.reshape(len(leaf), -1).square().sum(1) for leaf in _leaves(x) if _is_floating(leaf)]
     return torch.stack(per_leaf).sum(0)
 
 

@@ -1,8 +1,7 @@
 """What judges the steps of an agent: small networks on an observation, an action, what followed.
 
 They read steps whose observations are features already (`embed`): standardised numbers, or what the agent's encoder makes
-of pixels, without its gradient. The absorbing state is an input of zeros and one more number, 1 there and 0 elsewhere
-(Kostrikov et al. 2019, 1809.02925, section 4.2).
+of pixels, without its gradient.
 """
 
 from collections.abc import Callable
@@ -24,9 +23,7 @@ Sees: TypeAlias = Literal["state-action", "state", "state-next"]
 @torch.no_grad()
 def embed(encoder: Callable[[Tensor], Tensor], steps: Transitions) -> Transitions:
     """Replace observations by the encoder's features; no gradient reaches the encoder."""
-    obs, next_obs = (encoder(rows) for rows in (steps.obs, steps.next_obs))
-    alive = 1 - steps.absorbing.unsqueeze(-1)
-    return steps._replace(obs=obs * alive, next_obs=next_obs * alive)
+    return steps._replace(obs=encoder(steps.obs), next_obs=encoder(steps.next_obs))
 
 
 class SpectralLinear(nn.Linear):
@@ -61,7 +58,7 @@ class StepDiscriminator(nn.Module):
     """
 
     middle: Tensor
-    half: Tensor
+    reach: Tensor
 
     def __init__(
         self,
@@ -81,20 +78,19 @@ class StepDiscriminator(nn.Module):
         self.sees = sees
         self.chosen = sees == "state-action" and actions.kind == "discrete"
         boxed = sees == "state-action" and actions.kind == "box"
-        middle, half = action_scale(actions) if boxed else (torch.zeros(0), torch.ones(0))
+        middle, reach = action_scale(actions) if boxed else (torch.zeros(0), torch.ones(0))
         self.register_buffer("middle", middle)
-        self.register_buffer("half", half)
+        self.register_buffer("reach", reach)
         inputs = width * (2 if sees == "state-next" else 1) + len(middle) + 1
         self.net = perceptron(inputs, hidden, actions.size if self.chosen else 1, spectral, dropout, activation)
 
     def forward(self, steps: Transitions) -> PerStep:
         """Judge every step."""
-        alive = 1 - steps.absorbing.unsqueeze(-1)
-        parts = [steps.obs, steps.absorbing.unsqueeze(-1)]
+        parts = [steps.obs]
         if self.sees == "state-next":
             parts.append(steps.next_obs)
         if len(self.middle):
-            parts.append((steps.actions - self.middle) / self.half * alive)
+            parts.append((steps.actions - self.middle) / self.reach)
         logits: Tensor = self.net(torch.cat(parts, -1))
         if self.chosen:
             return full_precision(logits).gather(-1, steps.actions.unsqueeze(-1)).squeeze(-1)
@@ -116,19 +112,18 @@ class ShapedDiscriminator(nn.Module):
             "kind": "shaped", "width": width, "discount": discount, "hidden": list(hidden), "activation": activation,
         }  # fmt: skip
         self.discount = discount
-        self.g = perceptron(width + 1, hidden, 1, False, 0.0, activation)
+        self.g = perceptron(width, hidden, 1, False, 0.0, activation)
         self.h = perceptron(width, hidden, 1, False, 0.0, activation)
 
     def forward(self, steps: Transitions) -> PerStep:
         """Judge every step: f."""
         after = full_precision(self.h(steps.next_obs)).squeeze(-1).masked_fill(steps.terminated, 0)
         before = full_precision(self.h(steps.obs)).squeeze(-1)
-        alive = 1 - steps.absorbing  # the absorbing state follows itself: no potential is gained there
-        return self.state_reward(steps) + alive * (self.discount * after - before)
+        return self.state_reward(steps) + self.discount * after - before
 
     def state_reward(self, steps: Transitions) -> PerStep:
         """Return g(s), the reward that is left without the shaping: what to keep and to carry elsewhere."""
-        return full_precision(self.g(torch.cat([steps.obs, steps.absorbing.unsqueeze(-1)], -1))).squeeze(-1)
+        return full_precision(self.g(steps.obs)).squeeze(-1)
 
 
 class StateReward(nn.Module):

@@ -2,65 +2,62 @@
 
 An episode that ends leaves the agent in the absorbing state for ever. A reward that is never negative (GAIL's) pays for
 staying alive, one that is never positive pays for ending: whoever lets the end be worth 0 has decided the task by the
-sign of a constant (survival bias). Here the absorbing state is judged like any other: the discriminator sees it among
-the expert's and the agent's steps, and a termination earns
+sign of a constant (survival bias). Here the absorbing state is judged like any other (Kostrikov et al. 2019, 1809.02925,
+section 4.2), and a termination earns its reward for ever after, at once:
 
-    discount + discount^2 + ... = discount / (1 - discount)
+    discount + discount^2 + ... = discount / (1 - discount)   times   the reward of the absorbing state's logit.
 
-times its reward, at once (Kostrikov et al. 2019, 1809.02925, section 4.2, with the self-loop's sum in closed form). Then
-a constant added to the reward changes nothing that the agent can choose. A time limit is no termination.
+Then a constant added to the reward changes nothing that the agent can choose. A time limit is no termination.
+
+The absorbing state is one point, apart from all others, so the best discriminator's logit there needs no network: it is
+the logarithm of how much oftener the expert gets there than the agent, for each step.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rl.control.transitions import Transitions, concatenate
-from rl.discriminator import Discriminator
+from rl.control.transitions import Transitions
 from rl.objectives import Objective
 
 
-def absorbing_row(like: Transitions) -> Transitions:
-    """Return one step in the absorbing state: zeros, and the sign of it."""
-    zeros = Transitions(*(torch.zeros_like(field[:1]) for field in like))
-    return zeros._replace(absorbing=torch.ones_like(zeros.absorbing))
+class Ends(NamedTuple):
+    """How often somebody's episodes terminated."""
+
+    terminations: float
+    steps: float
 
 
-def with_absorbing(steps: Transitions) -> Transitions:
-    """Add one step in the absorbing state for every termination among the rows."""
-    ended = int(steps.terminated.sum())
-    if ended == 0:
-        return steps
-    row = absorbing_row(steps)
-    return concatenate(steps, row.take(torch.zeros(ended, dtype=torch.long, device=steps.terminated.device)))
+def absorbing_logit(expert: Ends, agent: Ends) -> float:
+    """log of the expert's terminations for each step over the agent's; half a termination is added to both counts."""
+    return math.log((expert.terminations + 0.5) / expert.steps) - math.log((agent.terminations + 0.5) / agent.steps)
 
 
 @dataclass(frozen=True)
 class Earned:
-    """The reward of steps [rows] or [batch time]: what their logits are worth, and what follows a termination."""
+    """The reward of steps, of any places: what their logits are worth, and what follows a termination."""
 
-    judge: Discriminator[Transitions]
+    judge: Callable[[Transitions], Tensor]
+    """gives logits; high = the expert's"""
     objective: Objective
-    afterlife: float
-    """steps for which a termination earns the absorbing state's reward: discount / (1 - discount), or 0: none"""
     limit: float = 10.0
     """logits beyond it, of either sign, count as it"""
+    ending: float = 0.0
+    """what a termination earns besides, see `ending`"""
 
     @torch.no_grad()
     def __call__(self, steps: Transitions) -> Float[Tensor, "*places"]:
         """Pay every step, without a gradient."""
-        rewards = self._worth(steps)
-        if self.afterlife == 0:
-            return rewards
-        last = steps if steps.terminated.dim() == 1 else steps.flat()
-        return rewards + steps.terminated * (self.afterlife * self._worth(absorbing_row(last)))
-
-    def _worth(self, steps: Transitions) -> Tensor:
-        return self.objective.reward(self.judge(steps).clamp(-self.limit, self.limit))
+        rewards = self.objective.reward(self.judge(steps).clamp(-self.limit, self.limit))
+        return rewards + self.ending * steps.terminated
 
 
-def afterlife(discount: float) -> float:
-    """Return discount / (1 - discount), the discounted length of what comes after a termination."""
-    return discount / (1 - discount)
+def ending(objective: Objective, logit: float, discount: float, limit: float = 10.0) -> float:
+    """Return the reward of the absorbing state for ever after, discounted to the step that led there."""
+    held = torch.tensor([min(max(logit, -limit), limit)])
+    return discount / (1 - discount) * float(objective.reward(held))

@@ -1,0 +1,209 @@
+"""What an imitation run is made of: its configuration, its demonstrations, and everything in it that has a state."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from torch import nn
+
+from rl.control import demonstrations as demos
+from rl.control import environments, ppo
+from rl.control.agents import OnPolicyAgent
+from rl.control.collecting import Collector
+from rl.control.demonstrations import Demonstrations, Subsampled
+from rl.control.discriminators import ShapedDiscriminator, StepDiscriminator
+from rl.control.encoder import Encoder
+from rl.control.learned_reward import LearnedReward
+from rl.control.replay import Replay
+from rl.control.sac import SACAgent, SACOptimizer
+from rl.control.sources import Adversary, Environment, ExpertOrNot, Given, Rules, Source, log_prob_under, nothing
+from rl.control.spaces import Actions
+from rl.control.variants import VARIANTS, Numbers
+from rl.penalties import GradientPenalty, NoPenalty
+from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkpoints, warn
+
+MAY_BE_ZERO = (
+    "steps", "trajectories", "random_steps", "clone_updates", "warm_rounds", "d_ratio", "d_penalty", "d_target",
+    "d_entropy", "constant", "seed", "save_seconds", "threads", "entropy_weight", "alpha_lr", "horizon",
+)  # fmt: skip
+SHARES = ("d_dropout",)
+SIGNED = ("constant", "entropy_per_number")
+EVALUATION_SEED = 1_000_003  # added to the seed of a run: the episodes measured are never those trained on
+BUNDLED = Path(__file__).parent / "data" / "cartpole_expert.npz"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run of an imitator."""
+
+    variant: tyro.conf.Suppress[str]
+    numbers: Annotated[Numbers, tyro.conf.arg(name="")]
+    preset: Literal["default", "demo", "paper"] = "default"
+    """which numbers to start from: this project's, for this environment where it knows it; two minutes; the paper's"""
+    env: str = "CartPole-v1"
+    """the environment's id in gymnasium"""
+    env_kwargs: str = "{}"
+    """its arguments, a JSON object"""
+    demos: str = str(BUNDLED)
+    """an .npz of whole trajectories (rl/control/demonstrations.py says which form), or minari:NAME"""
+    reward: Path | None = None
+    """ppo and sac: a reward that an imitation run has learned, instead of the environment's"""
+    seed: int = 0
+    """of the weights, the draws and the environments"""
+    run_dir: Path | None = None
+    """where the run is kept; none: runs/FAMILY-VARIANT-DATE"""
+    evaluate_every: int = 20_000
+    """steps in the environment between measurements"""
+    evaluate_episodes: int = 16
+    """episodes in each of them, with the likeliest actions"""
+    final_episodes: int = 50
+    """episodes in the measurement at the end"""
+    film: bool = True
+    """keep pictures of an episode at the end, where the environment can be rendered"""
+    save_seconds: float = 60.0
+    """seconds between checkpoints"""
+    runtime: Runtime = field(default_factory=Runtime)
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Return the environment's arguments."""
+        return dict(json.loads(self.env_kwargs))
+
+
+class Clock:
+    """Seconds of processor time spent on training, over all threads; part of a checkpoint."""
+
+    def __init__(self) -> None:
+        self.before, self.begun, self.left_out = 0.0, time.process_time(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds so far, those before a resume included."""
+        return self.before + time.process_time() - self.begun - self.left_out
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Leave out what is done inside: measuring is not training."""
+        begun = time.process_time()
+        yield
+        self.left_out += time.process_time() - begun
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the seconds."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on from there."""
+        self.before, self.begun, self.left_out = float(state["seconds"]), time.process_time(), 0.0
+
+
+class Origin:
+    """What a checkpoint belongs to, the variant and the demonstrations; that of another run is refused."""
+
+    def __init__(self, variant: str, demos: str, demonstrations: Demonstrations) -> None:
+        digest = hashlib.sha256()
+        for tensor in demonstrations.steps:
+            digest.update(f"\n{tuple(tensor.shape)}\n".encode() + tensor.numpy().tobytes())
+        self.variant, self.source, self.sha256 = variant, demos, digest.hexdigest()
+
+    def state_dict(self) -> dict[str, str]:
+        """Return the variant and the SHA-256 of the demonstrations."""
+        return {"variant": self.variant, "sha256": self.sha256}
+
+    def load_state_dict(self, state: dict[str, str]) -> None:
+        """Raise InputError unless they are this run's."""
+        if state["variant"] != self.variant:
+            raise InputError(f"a checkpoint of {state['variant']}, the run is one of {self.variant}")
+        if state["sha256"] != self.sha256:
+            raise InputError(f"{self.source} has changed since this checkpoint")
+
+
+class Cast:
+    """Everything in a run that has a state, made from its configuration."""
+
+    def __init__(self, e: Experiment, engine: Engine) -> None:
+        n, row = e.numbers, VARIANTS[e.variant]
+        self.engine, self.clock, self.at, self.meter = engine, Clock(), Position(), Meter()
+        self.collector = Collector(environments.make(e.env, n.envs, e.kwargs), e.seed + engine.rank)
+        observations, actions = self.collector.observations, self.collector.actions
+        self.demonstrations = load_demonstrations(e, self.collector)
+        self.pairs = learned_from(e, self.demonstrations, self.collector)
+        self.origin = Origin(e.variant, e.demos, self.demonstrations)
+        encoder = Encoder(observations, floor=n.floor)
+        if row.generator == "sac":
+            self.replay = Replay(min(n.replay, max(n.steps, n.envs * n.horizon)), observations, actions)
+            self.agent: SACAgent | OnPolicyAgent = engine.place(SACAgent(encoder, actions, n.hidden))
+            self.optimizer: Any = SACOptimizer(self.agent, n.sac)
+        else:
+            self.agent = engine.place(OnPolicyAgent(encoder, actions, n.hidden))
+            self.optimizer = ppo.optimizer_for(self.agent, n.ppo)
+        self.discriminator = engine.place(make_discriminator(e, encoder.features, actions))
+        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, fused=True)
+        self.source = make_source(e, self)
+
+    def parts(self, log: Log) -> dict[str, checkpoints.Stateful]:
+        """Return what a checkpoint holds."""
+        fixed = ("demonstrations", "pairs")
+        return {name: part for name, part in vars(self).items() if name not in fixed} | {"log": log}
+
+
+def load_demonstrations(e: Experiment, collector: Collector) -> Demonstrations:
+    """Read the demonstrations; raise InputError naming file and place, or if they are another environment's."""
+    found = demos.read(e.demos, collector.observations, collector.actions, trajectories=e.numbers.trajectories)
+    if found.env_id != e.env:
+        warn(f"{e.demos}: recorded in {found.env_id}, the agent acts in {e.env}")
+    return found
+
+
+def learned_from(e: Experiment, demonstrations: Demonstrations, collector: Collector) -> Subsampled:
+    """Return the pairs that the imitator sees; the control sees random actions."""
+    if VARIANTS[e.variant].random_demonstrations:
+        demonstrations = demos.random_actions(demonstrations, collector.actions, e.seed)
+    return demos.subsample(demonstrations, e.numbers.subsample, e.seed)
+
+
+def make_discriminator(e: Experiment, features: int, actions: Actions) -> nn.Module:
+    """Build what judges."""
+    n, sees = e.numbers, VARIANTS[e.variant].sees
+    if sees == "shaped":
+        return ShapedDiscriminator(features, discount(e), n.d_hidden, n.d_activation)
+    return StepDiscriminator(features, actions, sees, n.d_hidden, n.d_spectral, n.d_dropout, n.d_activation)
+
+
+def make_source(e: Experiment, cast: Cast) -> Source:
+    """Build what pays."""
+    n, row = e.numbers, VARIANTS[e.variant]
+    if e.reward is not None:
+        return Given(LearnedReward.load(e.reward, cast.collector.observations, cast.collector.actions))
+    match row.rewarded:
+        case "environment":
+            return Environment()
+        case "expert-or-not":
+            return ExpertOrNot(cast.pairs, n.sac.batch, discount(e))
+        case "constant":
+            forever = discount(e) / (1 - discount(e)) if n.absorbing else 0.0
+            return Given(lambda steps: n.constant * (1 + forever * steps.terminated))
+    rules = Rules(n.d_batch, n.d_entropy, n.d_limit, discount(e), n.absorbing)
+    minus = log_prob_under(cast.agent.log_prob) if row.minus_log_prob else nothing
+    penalty = GradientPenalty(n.d_penalty, n.d_target) if n.d_penalty > 0 else NoPenalty()
+    return Adversary(
+        cast.agent.encoder, cast.discriminator, cast.pairs, row.objective, penalty, cast.d_optimizer, rules,
+        cast.engine, minus,
+    )  # fmt: skip
+
+
+def discount(e: Experiment) -> float:
+    """Return the discount of the agent's generator."""
+    return e.numbers.sac.gamma if VARIANTS[e.variant].generator == "sac" else e.numbers.ppo.gamma
+
+
+def rounds(n: Numbers, steps: int) -> int:
+    """Return how many rounds of collecting make at least that many steps."""
+    return -(-steps // (n.envs * n.horizon))

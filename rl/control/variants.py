@@ -1,0 +1,109 @@
+"""The table of imitators: a row is a generator, what judges it, and numbers."""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from rl.control.discriminators import Sees
+from rl.control.ppo import PPO
+from rl.control.sac import SAC
+from rl.objectives import AIRL, FAIRL, GAIL, Objective, Wasserstein
+
+Generator: TypeAlias = Literal["ppo", "trpo", "sac", "td3"]
+Rewarded: TypeAlias = Literal["adversary", "environment", "expert-or-not", "constant"]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of an imitation run; each is a flag."""
+
+    steps: int = 300_000
+    """steps in the environment"""
+    envs: int = 16
+    """environments side by side"""
+    horizon: int = 128
+    """steps in each of them between two updates"""
+    trajectories: int = 0
+    """of the demonstrations; 0 takes all"""
+    subsample: int = 1
+    """keep every n-th pair of a trajectory, from a random offset (the GAIL paper: 20)"""
+    hidden: tuple[int, ...] = (64, 64)
+    """units in the hidden layers of the agent's networks"""
+    random_steps: int = 10_000
+    """random steps before an agent that replays begins to learn"""
+    replay: int = 1_000_000
+    """steps that such an agent remembers"""
+    update_ratio: float = 0.25
+    """its updates for each step in the environment"""
+    clone_updates: int = 0
+    """updates of behaviour cloning to start from"""
+    warm_rounds: int = 0
+    """rounds after cloning in which the values alone learn"""
+    d_hidden: tuple[int, ...] = (64,)
+    """units in the hidden layers of the discriminator"""
+    d_activation: Literal["relu", "tanh"] = "relu"
+    """after each of them"""
+    d_spectral: bool = False
+    """spectral normalisation of the discriminator"""
+    d_dropout: float = 0.0
+    """dropout of the discriminator"""
+    d_lr: float = 3e-4
+    """Adam's rate for the discriminator"""
+    d_batch: int = 256
+    """the expert's steps in a batch of the discriminator, and as many of the agent's"""
+    d_ratio: float = 0.0625
+    """the discriminator's updates for each step in the environment"""
+    d_penalty: float = 10.0
+    """weight of the gradient penalty; 0: none"""
+    d_target: float = 1.0
+    """norm of the gradient that costs nothing"""
+    d_entropy: float = 0.001
+    """weight of the entropy of the discriminator's verdicts"""
+    d_limit: float = 10.0
+    """logits beyond it, of either sign, count as it"""
+    absorbing: bool = True
+    """judge the state after a termination; otherwise a termination simply ends, worth 0"""
+    constant: float = 1.0
+    """the reward of the constant control"""
+    floor: float = 1e-3
+    """least standard deviation by which an observation is divided"""
+    ppo: PPO = field(default_factory=PPO)
+    sac: SAC = field(default_factory=SAC)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table."""
+
+    summary: str
+    generator: Generator = "ppo"
+    rewarded: Rewarded = "adversary"
+    objective: Objective = GAIL()
+    sees: Sees | Literal["shaped"] = "state-action"
+    """what the discriminator reads; shaped: AIRL's g and h"""
+    minus_log_prob: bool = False
+    """AIRL: the logit is f - log pi"""
+    random_demonstrations: bool = False
+    """the control: the expert's states, random actions"""
+
+
+ON_POLICY = Numbers()
+OFF_POLICY = Numbers(envs=4, horizon=64, hidden=(128, 128), d_spectral=True)
+
+VARIANTS = {
+    "gail": Variant("GAIL with PPO: least CPU time where steps are cheap"),
+    "gail-trpo": Variant("GAIL with TRPO, the paper's own algorithm", generator="trpo"),
+    "airl": Variant(
+        "AIRL: a state reward that can be carried elsewhere", objective=AIRL(), sees="shaped", minus_log_prob=True
+    ),
+    "fairl": Variant("FAIRL: the forward KL", objective=FAIRL()),
+    "wail": Variant("WAIL: the Wasserstein distance", objective=Wasserstein()),
+    "gaifo": Variant("GAIfO: from states alone, (s, s')", sees="state-next"),
+    "dac": Variant("DAC, as Orsini et al. advise, with SAC: fewest steps in the environment", generator="sac"),
+    "dac-td3": Variant("DAC with TD3, as published", generator="td3"),
+    "sqil": Variant("SQIL: reward 1 for the expert's steps, 0 for one's own", generator="sac", rewarded="expert-or-not"),
+    "gail-random": Variant("control: GAIL of random actions", random_demonstrations=True),
+    "gail-constant": Variant("control: a constant reward, survival alone", rewarded="constant"),
+    "ppo": Variant("no imitation: PPO on the environment's reward, or on --reward", rewarded="environment"),
+    "sac": Variant("no imitation: SAC on the environment's reward, or on --reward", "sac", "environment"),
+    "bc": Variant("behaviour cloning alone"),
+}
