@@ -4,6 +4,7 @@ NEXT_STEP: the step after an end only resets; its row is no step of anybody and 
 reset observation comes at once, the true last one in info["final_obs"]. DISABLED: the collector resets what has ended.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -92,7 +93,9 @@ class Collector:
         self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self._finished: tuple[list[float], list[int]] = ([], [])
         self._active = np.ones(self.num_envs, np.bool_)  # NEXT_STEP: False where the next step only resets
-        self._history: list[Array] = []  # DISABLED: actions back to the oldest running episode, [environments, steps]
+        # DISABLED: actions back to the oldest running episode, in pieces [environments, steps] of `kept` steps together
+        self._history: deque[Array] = deque()
+        self._kept = 0
         if self.mode is AutoresetMode.DISABLED:
             self._seeds = self._new_seeds(self.num_envs)
             self._rows = self._reset(seed=self._seeds.tolist())
@@ -268,9 +271,10 @@ class Collector:
         if self.mode is not AutoresetMode.DISABLED:
             return
         self._history.append(actions.copy())
-        longest = int(self._lengths.max())
-        while sum(chunk.shape[1] for chunk in self._history[1:]) >= longest and len(self._history) > 1:
-            self._history.pop(0)
+        self._kept += actions.shape[1]
+        longest = self._lengths.max()
+        while self._kept - self._history[0].shape[1] >= max(longest, 1):
+            self._kept -= self._history.popleft().shape[1]
 
     def _running_actions(self) -> list[Array]:
         if not self._history:
@@ -293,7 +297,7 @@ class Collector:
             begin = (terminated | truncated) | (starts == t + 1)
             if begin.any():
                 rows = self._reset(seed=seeds, options={"reset_mask": begin})
-        self._history = [past]
+        self._history, self._kept = deque([past]), longest
         return rows
 
 

@@ -52,7 +52,7 @@ class Serial(VectorEnv[Any, Any, NDArray[Any]]):
         mask = options.pop("reset_mask", np.ones(self.num_envs, np.bool_))
         seeds = self._seeds(seed)
         for self.at in np.flatnonzero(mask).tolist():
-            self._last[self.at], _ = self.envs[self.at].reset(seed=seeds[self.at], options=options)
+            self._last[self.at], _ = self.envs[self.at].reset(seed=seeds[self.at], options=options or None)
         return self._batch(), {}
 
     def step(self, actions: Any) -> tuple[Any, NDArray[Any], Flags, Flags, dict[str, Any]]:

@@ -1,0 +1,82 @@
+"""Many small parameters as one tensor, and Adam on it: steps of small networks are otherwise mostly book-keeping."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Flat:
+    """Parameters laid side by side in one tensor `values`, their gradients in `gradients`.
+
+    The parameters and their `grad` become views. Move the networks to their device before; `load_state_dict` of the
+    networks keeps the views.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self.values = torch.cat([weight.detach().reshape(-1) for weight in self.parameters])
+        self.gradients = torch.zeros_like(self.values)
+        start = 0
+        for weight in self.parameters:
+            end = start + weight.numel()
+            weight.data = self.values[start:end].view_as(weight)
+            weight.grad = self.gradients[start:end].view_as(weight)
+            start = end
+
+    def intact(self) -> bool:
+        """Whether the parameters still are views; those of a net that was moved are not."""
+        return self.parameters[0].data_ptr() == self.values.data_ptr()
+
+
+class FlatAdam:
+    """Adam, each part with its own learning rate, by torch's fused kernel; Kingma & Ba 2015 (1412.6980), algorithm 1.
+
+    torch.optim.Adam does the same, at 50 us more per part and step.
+    """
+
+    def __init__(self, parts: Sequence[Flat], rates: Sequence[float], betas: tuple[float, float] = (0.9, 0.999)) -> None:
+        self.parts, self.rates, self.betas = list(parts), list(rates), betas
+        self.first = [torch.zeros_like(part.values) for part in parts]
+        self.second = [torch.zeros_like(part.values) for part in parts]
+        self.counts = [torch.zeros((), device=part.values.device) for part in parts]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the values against their gradients."""
+        for rate in set(self.rates):
+            chosen = [index for index, its in enumerate(self.rates) if its == rate]
+            self._step(chosen, rate)
+
+    def _step(self, chosen: list[int], rate: float) -> None:
+        counts = [self.counts[index] for index in chosen]
+        for count in counts:
+            count += 1
+        torch._fused_adam_(
+            [self.parts[index].values for index in chosen],
+            [self.parts[index].gradients for index in chosen],
+            [self.first[index] for index in chosen],
+            [self.second[index] for index in chosen],
+            [],
+            counts,
+            lr=rate,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            weight_decay=0.0,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the moments and how many steps they have seen."""
+        return {"first": list(self.first), "second": list(self.second), "counts": list(self.counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the moments where they were."""
+        for name, held in {"first": self.first, "second": self.second, "counts": self.counts}.items():
+            for tensor, saved in zip(held, state[name], strict=True):
+                if tensor.shape != saved.shape:
+                    raise ValueError(f"FlatAdam: {name}: {tuple(saved.shape)} for {tuple(tensor.shape)}")
+                tensor.copy_(saved)
