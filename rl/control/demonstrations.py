@@ -22,6 +22,7 @@ from torch import Tensor
 
 from rl.control import episodes as whole
 from rl.control import npz, spaces
+from rl.control.earning import Ends
 from rl.control.transitions import Transitions
 from rl.runtime.errors import InputError, one_line
 
@@ -176,14 +177,19 @@ class Subsampled:
     """rows kept"""
     offsets: tuple[int, ...]
     """of each trajectory: which pair was the first to be kept"""
-    absorbing_share: float
-    """terminated episodes for each pair, before subsampling"""
+    ends: Ends
+    """how many episodes terminated, in how many steps, before subsampling"""
 
-    def pairs(self, rows: int, generator: torch.Generator) -> Transitions:
-        """Draw kept pairs uniformly, with replacement."""
+    @property
+    def absorbing_share(self) -> float:
+        """Return the terminated episodes for each pair, before subsampling."""
+        return self.ends.terminations / self.ends.steps
+
+    def pairs(self, rows: int, generator: torch.Generator | None = None) -> Transitions:
+        """Draw kept pairs uniformly, with replacement; without a generator, from torch's own."""
         return self.steps.take(torch.randint(self.steps.rows, (rows,), generator=generator))
 
-    def draw(self, rows: int, generator: torch.Generator) -> Transitions:
+    def draw(self, rows: int, generator: torch.Generator | None = None) -> Transitions:
         """Draw with replacement from pairs and absorbing rows, as often as each came before subsampling.
 
         A row is the absorbing one (zeros, absorbing 1) with probability share / (1 + share): one such row follows every
@@ -212,8 +218,8 @@ def subsample(demonstrations: Demonstrations, every: int, seed: int) -> Subsampl
     kept = (time % every == offsets[episode]).nonzero().flatten()
     if not len(kept):
         raise InputError(f"{demonstrations.env_id}: every {every}-th pair of episodes this short leaves none")
-    terminated = int(demonstrations.steps.terminated.sum())
-    return Subsampled(demonstrations.steps.take(kept), tuple(offsets.tolist()), terminated / len(episode))
+    ends = Ends(int(demonstrations.steps.terminated.sum()), len(episode))
+    return Subsampled(demonstrations.steps.take(kept), tuple(offsets.tolist()), ends)
 
 
 def _over(rows: Tensor, field: Tensor) -> Tensor:
