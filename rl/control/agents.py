@@ -29,11 +29,16 @@ class OnPolicyAgent(nn.Module):
         super().__init__()
         self.encoder = Encoder(observations)
         self.distribution = distribution(actions, log_std)
-        features = self.encoder(torch.zeros(1, observations.width, dtype=observations.dtype)).shape[1]
+        features = self.encoder.features
         self.policy = TanhLayers((features, *hidden, self.distribution.outputs), 0.01, self.distribution.extra())
         self.baseline = TanhLayers((features, *hidden, 1), 1.0)
         self.fixed_encoder = next(self.encoder.parameters(), None) is None
         """the encoder has no weights: a rollout's features stay while it is learned from"""
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the weights are."""
+        return self.policy.weights.device
 
     def add(self, obs: Obs) -> None:
         """Take observations into the encoder's statistics: after an update, never between acting and learning."""
@@ -42,12 +47,12 @@ class OnPolicyAgent(nn.Module):
     @torch.no_grad()
     def act(self, obs: Obs) -> Taken:
         """Sample, without a gradient."""
-        return self.distribution.sample(*self.policy(self.encoder(obs)))
+        return self.distribution.sample(*self.policy(self.encoder(obs.to(self.device))))
 
     @torch.no_grad()
     def mode(self, obs: Obs) -> Taken:
         """Choose the likeliest action, without a gradient."""
-        return self.distribution.mode(self.policy(self.encoder(obs))[0])
+        return self.distribution.mode(self.policy(self.encoder(obs.to(self.device)))[0])
 
     def log_prob(self, obs: Obs, actions: Taken) -> tuple[PerRow, PerRow]:
         """Log-probabilities of the actions, and entropies; densities where actions are numbers."""

@@ -1,6 +1,6 @@
 """From a rollout to rows to learn from: values filled in, advantages estimated, what is masked left out."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import NamedTuple
 
 import torch
@@ -43,8 +43,10 @@ def prepare(agent: OnPolicyAgent, rollout: Rollout[Transitions]) -> Rollout[Tran
     """Fill in log_probs, values and next_values, in one batched pass, before the agent or its statistics change.
 
     The value of what followed is the value of the row's next step, and that of the true next observation where the row
-    ends, is cut off by a time limit or is interrupted; what follows a termination is worth 0.
+    ends, is cut off by a time limit or is interrupted; what follows a termination is worth 0. The rollout comes back on
+    the agent's device.
     """
+    rollout = _moved(rollout, agent.policy.weights.device)
     steps, (rows, time) = rollout.steps.flat(), rollout.mask.shape
     values, log_probs = _in_chunks(agent, steps.obs, steps.actions)
     values = values.view(rows, time)
@@ -85,6 +87,10 @@ def standardised(advantages: PerRow) -> PerRow:
 def explained_variance(values: PerRow, targets: PerRow) -> Scalar:
     """1 - Var(targets - values) / Var(targets): 1 for perfect values, 0 for constant ones."""
     return 1 - (targets - values).var(correction=0) / targets.var(correction=0).clamp(min=1e-8)
+
+
+def _moved(rollout: Rollout[Transitions], device: torch.device) -> Rollout[Transitions]:
+    return Rollout(*(getattr(rollout, field.name).to(device) for field in fields(rollout)))
 
 
 def _in_chunks(agent: OnPolicyAgent, obs: Tensor, actions: Tensor, rows: int = 4096) -> tuple[PerRow, PerRow]:

@@ -162,7 +162,7 @@ class Gaussian(nn.Module):
         return log_probs, entropy.expand_as(log_probs)
 
     def slopes(self, outputs: Outputs, extra: Extra, actions: Taken) -> tuple[PerRow, PerRow, Slope]:
-        """Lead back by, with z = (a - mean) / std, d log p / d mean = z / std, d log p / d log_std = z^2 - 1, d entropy = 1."""
+        """Lead back by, with z = (a - mean) / std: d log p / d mean = z / std, d log p / d log_std = z^2 - 1."""
         narrow = (-extra).exp()
         scaled = (actions - full_precision(outputs)) * narrow
         squared = scaled.square()

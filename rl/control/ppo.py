@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from rl.control.agents import OnPolicyAgent
 from rl.control.batches import Batch, batch_of, explained_variance, features_of
 from rl.control.batches import prepare as prepare
-from rl.control.fused import fused_loss
+from rl.control.fused import Gradients, Weighting, fill, fused_loss
 from rl.control.transitions import Transitions
 from rl.estimators import ppo_clip
 from rl.rollout import Rollout
@@ -69,17 +69,44 @@ def ppo_round(
     batch = batch_of(agent, rollout, numbers.gamma, numbers.lam)
     # from the places, not from the rows that count: all ranks make the same number of updates
     number = max(1, rollout.mask.numel() // numbers.minibatch)
-    norms: list[Tensor] = []
+    # autograd is needed where the encoder learns as well, the engine where ranks share their gradients
+    learn = _learn_by_hand if agent.fixed_encoder and engine.world == 1 else _learn
+    norms: list[float] = []
     for _ in range(numbers.epochs):
         shuffled = batch.take(torch.randperm(len(batch.targets), device=batch.targets.device))
-        for part in shuffled.parts(number):
-            weights = (numbers.clip, numbers.value_weight, numbers.entropy_weight)
-            loss = fused_loss(agent, features_of(agent, part), part, *weights)
-            norms.append(engine.update(optimizer, loss, name="agent", clip=numbers.max_grad_norm))
+        norms += learn(agent, optimizer, shuffled.parts(number), numbers, engine)
         if numbers.target_kl < math.inf and engine.gather(judge(agent, batch, numbers))["kl"] > numbers.target_kl:
             break
-    variance = explained_variance(rollout.values[rollout.mask], batch.targets)
-    return judge(agent, batch, numbers) | {"gradient": torch.stack(norms).mean(), "explained_variance": variance}
+    return judge(agent, batch, numbers) | {
+        "gradient": torch.tensor(norms).mean(),
+        "explained_variance": explained_variance(rollout.values[rollout.mask], batch.targets),
+    }
+
+
+def _learn(
+    agent: OnPolicyAgent, optimizer: torch.optim.Optimizer, parts: list[Batch], numbers: PPO, engine: Engine
+) -> list[float]:
+    norms = []
+    for part in parts:
+        loss = fused_loss(agent, features_of(agent, part), part, _weighting(numbers))
+        norms.append(engine.update(optimizer, loss, name="agent", clip=numbers.max_grad_norm))
+    return torch.stack(norms).tolist()
+
+
+def _learn_by_hand(
+    agent: OnPolicyAgent, optimizer: torch.optim.Optimizer, parts: list[Batch], numbers: PPO, engine: Engine
+) -> list[float]:
+    norms, weighting = [], _weighting(numbers)
+    with Gradients(agent) as gradients:
+        for part in parts:
+            with torch.inference_mode():
+                fill(gradients, agent, part.inputs, part, weighting)
+            norms.append(gradients.step(optimizer, numbers.max_grad_norm))
+    return norms
+
+
+def _weighting(numbers: PPO) -> Weighting:
+    return Weighting(numbers.clip, numbers.value_weight, numbers.entropy_weight)
 
 
 def ppo_loss(agent: OnPolicyAgent, batch: Batch, numbers: PPO) -> Scalar:
