@@ -202,12 +202,12 @@ class Collector:
         return self._checked_rows(obs)
 
     def _step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        self.steps += 1
         try:
             obs, rewards, terminated, truncated, info = self.env.step(self.actions.to_env(actions))
         except Exception as error:
             self._refuse_bad(actions)
             self._blame(error, f"step {self.steps}")
-        self.steps += 1
         if not np.isfinite(rewards).all():
             self._refuse_bad(actions)
             self._not_finite(rewards, "reward")

@@ -30,7 +30,8 @@ class Encoder(nn.Module):
 
     def add(self, rows: Shaped[Tensor, "rows width"]) -> None:
         """Take rows into the statistics of the numbers; pixels have none."""
-        self.normaliser.add(self._numbers_of(rows))
+        if self._numbers:
+            self.normaliser.add(self._numbers_of(rows))
 
     def forward(self, rows: Shaped[Tensor, "rows width"]) -> Float[Tensor, "rows features"]:
         """Encode."""
