@@ -127,14 +127,21 @@ def _in_words(option: Any) -> str:
     return WORDS.get(option, str(option))
 
 
-def check_numbers(value: Any, *, may_be_zero: Collection[str], shares: Collection[str], prefix: str = "--") -> None:
-    """Raise InputError for a number out of its range: positive, zero or more, or a share in [0, 1); always finite."""
+def check_numbers(
+    value: Any, *, may_be_zero: Collection[str], shares: Collection[str], free: Collection[str] = (), prefix: str = "--"
+) -> None:
+    """Raise InputError for a number out of its range: positive, zero or more, or a share in [0, 1); always finite.
+
+    Those named in `free` may be anything but nan.
+    """
     for field in dataclasses.fields(value):
         number, flag = getattr(value, field.name), prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(number):
             inner = prefix if field.name == "numbers" else f"{prefix}{field.name}."
-            check_numbers(number, may_be_zero=may_be_zero, shares=shares, prefix=inner)
+            check_numbers(number, may_be_zero=may_be_zero, shares=shares, free=free, prefix=inner)
         elif isinstance(number, int | float) and not isinstance(number, bool):
+            if field.name in free and number == number:
+                continue
             if not math.isfinite(number) or (abs(number) >= LARGEST and isinstance(number, int)):
                 raise InputError(f"{flag} {number}: too large" if number == number else f"{flag} {number}: no number")
             if field.name in shares and not 0 <= number < 1:

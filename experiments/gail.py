@@ -5,27 +5,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from experiments import config, gail_results
-from experiments.gail_setup import (
-    MAY_BE_ZERO,
-    SHARES,
-    SIGNED,
-    Cast,
-    Experiment,
-    check_fit,
-    rounds,
-    saved_experiment,
-)
-from rl.control import cloning, ppo, sac, trpo
+from experiments.gail_setup import ENV, Cast, Experiment, check, rounds, saved_experiment
+from rl.control import cloning, ppo, sac
 from rl.control.earning import Ends
-from rl.control.episodes import uniform
 from rl.control.transitions import Transitions
-from rl.control.variants import PRESETS, VARIANTS, numbers_for
+from rl.control.variants import PRESETS, VARIANTS, Numbers, numbers_for
+from rl.rollout import Rollout
 from rl.runtime import Engine, InputError, Keeper, Log, Stop, Stopped, checkpoints, closest, exit_codes, rundir
 
+Metrics = dict[str, Tensor]
 FAMILY = "gail"
 
 
@@ -33,8 +27,8 @@ def train(e: Experiment, cast: Cast, engine: Engine, run_dir: Path, checkpoint: 
     """Run or continue: clone if asked to; then act, judge and learn in turn; measure at the last step."""
     n, at, clock = e.numbers, cast.at, cast.clock
     per_round = n.envs * n.horizon
-    learn = {"ppo": learn_ppo, "trpo": learn_trpo, "sac": learn_sac}[VARIANTS[e.variant].generator]
-    with Stop() as stop, Log(run_dir, total=rounds(n, n.steps) * per_round) as log:
+    learn = {"ppo": learn_ppo, "sac": learn_sac}[VARIANTS[e.variant].generator]
+    with Stop() as stop, Log(run_dir, total=rounds(n) * per_round) as log:
         keeper = Keeper(run_dir, cast.parts(log), stop, seconds=e.save_seconds)
         if checkpoint is not None:
             checkpoints.restore(checkpoint, cast.parts(log))
@@ -48,21 +42,19 @@ def train(e: Experiment, cast: Cast, engine: Engine, run_dir: Path, checkpoint: 
                 numbers = cloning.Cloning(updates=n.clone_updates)
                 policy = cast.agent.policy_parameters()
                 cloned = cloning.clone(cast.agent, policy, cast.pairs.steps, numbers, engine, seed=e.seed)
-                log.log(0, cloned | measure(e, cast))
+                log.log(0, cloned | gail_results.measure(e, cast, e.evaluate_episodes))
             keeper.save(0)
 
         # 2. Act, judge, learn.
-        for turn in at.loop("rounds", rounds(n, n.steps)):
+        for turn in at.loop("rounds", rounds(n)):
             step = (turn + 1) * per_round
-            log.progress("imitating", turn, rounds(n, n.steps))
+            log.progress("imitating", turn, rounds(n))
             cast.meter.add(learn(e, cast, turn))
-            measured = {}
-            if step // e.evaluate_every > (step - per_round) // e.evaluate_every or turn + 1 == rounds(n, n.steps):
-                measured = measure(e, cast) | engine.gather(cast.meter.flush() | gail_results.episodes(cast.collector))
-                measured |= {"cpu_seconds": clock.seconds}
-                log.log(step, measured)
+            if step // e.evaluate_every > (step - per_round) // e.evaluate_every or turn + 1 == rounds(n):
+                measured = gail_results.measure(e, cast, e.evaluate_episodes) | gail_results.episodes(cast.collector)
+                log.log(step, engine.gather(cast.meter.flush() | measured) | {"cpu_seconds": clock.seconds})
             keeper(step)
-        keeper.save(rounds(n, n.steps) * per_round)
+        keeper.save(rounds(n) * per_round)
         log.progress("measuring", 1, 1)
         stop.at_once = True
         if stop.requested:  # it came after the last round
@@ -71,12 +63,107 @@ def train(e: Experiment, cast: Cast, engine: Engine, run_dir: Path, checkpoint: 
             gail_results.finish(run_dir, e, cast)
 
 
-def learn_ppo(e: Experiment, cast: Cast, turn: int) -> dict[str, torch.Tensor]:
-    """One round on the agent's own steps, with proximal policy optimisation."""
-    n = e.numbers
-    rollout = cast.collector.collect(cast.agent.act, n.horizon)
-    judged = judge(e, cast, rollout)
+def learn_ppo(e: Experiment, cast: Cast, turn: int) -> Metrics:
+    """Do one round on the agent's own steps with proximal policy optimisation."""
+    rollout, judged = act_and_judge(e, cast)
     rollout = rollout.relabel(cast.source.pay)
-    learned = ppo.ppo_round(cast.agent, cast.optimizer, ppo.prepare(cast.agent, rollout), n.ppo, cast.engine)
+    learned = ppo.ppo_round(cast.agent, cast.optimizer, ppo.prepare(cast.agent, rollout), e.numbers.ppo, cast.engine)
     cast.agent.add(rollout.steps.obs[rollout.mask])
     return judged | learned | {"reward": rollout.rewards[rollout.mask].mean()}
+
+
+def act_and_judge(e: Experiment, cast: Cast) -> tuple[Rollout[Transitions], Metrics]:
+    """Collect a rollout, and let the source learn from its steps."""
+    n, device = e.numbers, cast.engine.device
+    rollout = cast.collector.collect(partial(act_on, cast.agent, device), n.horizon)
+    kept = rollout.mask.flatten().nonzero().squeeze(1)
+    steps = rollout.steps.flat().take(kept)
+
+    def draw(rows: int) -> Transitions:
+        return steps.take(torch.randint(steps.rows, (rows,), device=device))
+
+    ends = Ends(int(steps.terminated.sum()), steps.rows)
+    return rollout, cast.source.learn(draw, updates(n.d_ratio, n), ends)
+
+
+def learn_sac(e: Experiment, cast: Cast, turn: int) -> Metrics:
+    """Do one round on the replay with soft actor-critic; rewards are given as steps are drawn."""
+    n, device, replay = e.numbers, cast.engine.device, cast.replay
+    wanders = turn * n.envs * n.horizon < n.random_steps
+    rollout = cast.collector.collect(cast.agent.wander if wanders else partial(act_on, cast.agent, device), n.horizon)
+    kept = rollout.mask.flatten().nonzero().squeeze(1)
+    replay.add(rollout.steps.flat().take(kept), rollout.rewards.flatten()[kept])
+    if wanders:
+        return {}
+    ends = Ends(int(replay.steps.terminated[: len(replay)].sum()), len(replay))
+    judged = cast.source.learn(lambda rows: replay.sample(rows)[0], updates(n.d_ratio, n), ends)
+    lesson, rewards = cast.source.lesson(replay, updates(n.update_ratio, n) * n.sac.batch)
+    learned = sac.sac_round(cast.agent, cast.optimizer, lesson.to(device), rewards.to(device), n.sac)
+    return judged | learned | {"reward": rewards.mean()}
+
+
+def act_on(agent: Any, device: torch.device, obs: Tensor) -> Tensor:
+    """Act from rows on the CPU."""
+    return agent.act(obs.to(device))
+
+
+def updates(ratio: float, n: Numbers) -> int:
+    """Return the updates of a round, for so many for each step in the environment."""
+    return max(1, round(ratio * n.envs * n.horizon))
+
+
+def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str, float]:
+    """Recompute summary.json from a checkpoint."""
+    e = saved_experiment(run_dir, saved)
+    cast = Cast(e, Engine(e.runtime, e.seed))
+    measured = {"origin": cast.origin, "agent": cast.agent, "discriminator": cast.discriminator, "clock": cast.clock}
+    checkpoints.restore(folder, measured, partial=True)
+    return gail_results.summarise(run_dir, e, cast)
+
+
+def parse(arguments: Sequence[str]) -> Experiment:
+    """Return the experiment that the command line asks for; raise InputError in one line."""
+    preset, env = config.peek(arguments, "--preset", default="default"), config.peek(arguments, "--env", default=ENV)
+    if preset not in PRESETS:
+        raise InputError(f"--preset {preset}: no such preset{closest(preset, PRESETS)}")
+    rows = {
+        name: (row.summary, Experiment(name, numbers_for(name, env, preset), preset))  # type: ignore[arg-type]
+        for name, row in VARIANTS.items()
+    }
+    experiment = config.parse(rows, arguments, prog="python -m experiments.gail", description=__doc__ or "")
+    check(experiment)
+    return experiment
+
+
+def resume(run_dir: Path, saved: dict[str, object], *, steps: int | None) -> None:
+    """Continue a run from its newest good checkpoint, to `steps` in the environment if that is given."""
+    e = saved_experiment(run_dir, saved)
+    if steps is not None:
+        e = replace(e, numbers=replace(e.numbers, steps=steps))
+    engine = Engine(e.runtime, e.seed)
+    with rundir.lock(run_dir):
+        checkpoint = checkpoints.newest(run_dir) if checkpoints.steps(run_dir) else None
+        begun = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
+        if rounds(e.numbers) * e.numbers.envs * e.numbers.horizon < begun:
+            raise InputError(f"--steps {e.numbers.steps}: the run has made {begun} steps by {checkpoint}")
+        cast = Cast(e, engine)
+        if steps is not None and engine.is_main:
+            rundir.write_json(run_dir / "config.json", rundir.read_config(run_dir) | {"config": config.to_json(e)})
+        train(e, cast, engine, run_dir, checkpoint)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Start a run in a folder of its own."""
+    e = parse(arguments)
+    engine = Engine(e.runtime, e.seed)  # first: from here on the ranks know each other
+    cast = Cast(e, engine)  # bad input ends here, before a folder is made
+    run_dir = rundir.create(e.run_dir, FAMILY, e.variant, config.to_json(e), e.seed)
+    if engine.is_main:
+        print(f"run: {run_dir}", flush=True)
+    with rundir.lock(run_dir):
+        train(e, cast, engine, run_dir)
+
+
+if __name__ == "__main__":
+    with exit_codes():
+        main(sys.argv[1:])

@@ -13,6 +13,7 @@ import torch
 import tyro
 from torch import nn
 
+from experiments import config
 from rl.control import demonstrations as demos
 from rl.control import environments, ppo
 from rl.control.agents import OnPolicyAgent
@@ -20,21 +21,21 @@ from rl.control.collecting import Collector
 from rl.control.demonstrations import Demonstrations, Subsampled
 from rl.control.discriminators import ShapedDiscriminator, StepDiscriminator
 from rl.control.encoder import Encoder
-from rl.control.learned_reward import LearnedReward
 from rl.control.replay import Replay
 from rl.control.sac import SACAgent, SACOptimizer
 from rl.control.sources import Adversary, Environment, ExpertOrNot, Given, Rules, Source, log_prob_under, nothing
 from rl.control.spaces import Actions
 from rl.control.variants import VARIANTS, Numbers
 from rl.penalties import GradientPenalty, NoPenalty
-from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkpoints, warn
+from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkpoints, closest, warn
 
 MAY_BE_ZERO = (
     "steps", "trajectories", "random_steps", "clone_updates", "warm_rounds", "d_ratio", "d_penalty", "d_target",
     "d_entropy", "constant", "seed", "save_seconds", "threads", "entropy_weight", "alpha_lr", "horizon",
 )  # fmt: skip
 SHARES = ("d_dropout",)
-SIGNED = ("constant", "entropy_per_number")
+FREE = ("constant", "entropy_per_number", "target_kl")
+ENV = "CartPole-v1"
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: the episodes measured are never those trained on
 BUNDLED = Path(__file__).parent / "data" / "cartpole_expert.npz"
 
@@ -47,7 +48,7 @@ class Experiment:
     numbers: Annotated[Numbers, tyro.conf.arg(name="")]
     preset: Literal["default", "demo", "paper"] = "default"
     """which numbers to start from: this project's, for this environment where it knows it; two minutes; the paper's"""
-    env: str = "CartPole-v1"
+    env: str = ENV
     """the environment's id in gymnasium"""
     env_kwargs: str = "{}"
     """its arguments, a JSON object"""
@@ -136,22 +137,23 @@ class Cast:
         self.demonstrations = load_demonstrations(e, self.collector)
         self.pairs = learned_from(e, self.demonstrations, self.collector)
         self.origin = Origin(e.variant, e.demos, self.demonstrations)
-        encoder = Encoder(observations, floor=n.floor)
         if row.generator == "sac":
             self.replay = Replay(min(n.replay, max(n.steps, n.envs * n.horizon)), observations, actions)
-            self.agent: SACAgent | OnPolicyAgent = engine.place(SACAgent(encoder, actions, n.hidden))
+            encoder = Encoder(observations)
+            self.agent: Any = engine.place(SACAgent(encoder, encoder.features, actions, n.hidden))
             self.optimizer: Any = SACOptimizer(self.agent, n.sac)
         else:
-            self.agent = engine.place(OnPolicyAgent(encoder, actions, n.hidden))
+            self.agent = engine.place(OnPolicyAgent(observations, actions, n.hidden))
             self.optimizer = ppo.optimizer_for(self.agent, n.ppo)
-        self.discriminator = engine.place(make_discriminator(e, encoder.features, actions))
+        self.discriminator = engine.place(make_discriminator(e, self.agent.encoder.features, actions))
         self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, fused=True)
         self.source = make_source(e, self)
 
     def parts(self, log: Log) -> dict[str, checkpoints.Stateful]:
         """Return what a checkpoint holds."""
-        fixed = ("demonstrations", "pairs")
-        return {name: part for name, part in vars(self).items() if name not in fixed} | {"log": log}
+        fixed = ("demonstrations", "pairs", "source")
+        held = {name: part for name, part in vars(self).items() if name not in fixed} | {"log": log}
+        return held | ({"source": self.source} if isinstance(self.source, Adversary) else {})
 
 
 def load_demonstrations(e: Experiment, collector: Collector) -> Demonstrations:
@@ -181,6 +183,8 @@ def make_source(e: Experiment, cast: Cast) -> Source:
     """Build what pays."""
     n, row = e.numbers, VARIANTS[e.variant]
     if e.reward is not None:
+        from rl.control.learned_reward import LearnedReward
+
         return Given(LearnedReward.load(e.reward, cast.collector.observations, cast.collector.actions))
     match row.rewarded:
         case "environment":
@@ -204,6 +208,32 @@ def discount(e: Experiment) -> float:
     return e.numbers.sac.gamma if VARIANTS[e.variant].generator == "sac" else e.numbers.ppo.gamma
 
 
-def rounds(n: Numbers, steps: int) -> int:
-    """Return how many rounds of collecting make at least that many steps."""
-    return -(-steps // (n.envs * n.horizon))
+def rounds(n: Numbers) -> int:
+    """Return how many rounds of collecting make at least the steps that are wanted."""
+    return -(-n.steps // (n.envs * n.horizon))
+
+
+def check(e: Experiment) -> None:
+    """Raise InputError for a number out of its range, or settings that do not fit each other."""
+    config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES, free=FREE)
+    try:
+        kwargs = json.loads(e.env_kwargs)
+    except json.JSONDecodeError as error:
+        raise InputError(f"--env-kwargs {e.env_kwargs}: not JSON: {error}") from None
+    if not isinstance(kwargs, dict):
+        raise InputError(f"--env-kwargs {e.env_kwargs}: expected a JSON object")
+    if e.reward is not None and VARIANTS[e.variant].rewarded != "environment":
+        raise InputError(f"--reward {e.reward}: {e.variant} learns its own reward; ppo and sac take one")
+
+
+def saved_experiment(run_dir: Path, saved: dict[str, object]) -> Experiment:
+    """Return the experiment of a run; raise InputError naming the file and the setting that is wrong."""
+    place = run_dir / "config.json"
+    e = config.from_json(Experiment, saved, place=place)
+    if e.variant not in VARIANTS:
+        raise InputError(f"{place}: config.variant: {e.variant!r} is no variant{closest(e.variant, VARIANTS)}")
+    try:
+        check(e)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+    return e

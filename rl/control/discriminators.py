@@ -1,7 +1,7 @@
 """What judges the steps of an agent: small networks on an observation, an action, what followed.
 
-They read steps whose observations are features already (`embed`): standardised numbers, or what the agent's encoder makes
-of pixels, without its gradient.
+They read steps whose observations are features already (`embed`): standardised numbers, or what the agent's encoder
+makes of pixels, without its gradient.
 """
 
 from collections.abc import Callable
@@ -81,7 +81,7 @@ class StepDiscriminator(nn.Module):
         middle, reach = action_scale(actions) if boxed else (torch.zeros(0), torch.ones(0))
         self.register_buffer("middle", middle)
         self.register_buffer("reach", reach)
-        inputs = width * (2 if sees == "state-next" else 1) + len(middle) + 1
+        inputs = width * (2 if sees == "state-next" else 1) + len(middle)
         self.net = perceptron(inputs, hidden, actions.size if self.chosen else 1, spectral, dropout, activation)
 
     def forward(self, steps: Transitions) -> PerStep:

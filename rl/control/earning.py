@@ -2,8 +2,8 @@
 
 An episode that ends leaves the agent in the absorbing state for ever. A reward that is never negative (GAIL's) pays for
 staying alive, one that is never positive pays for ending: whoever lets the end be worth 0 has decided the task by the
-sign of a constant (survival bias). Here the absorbing state is judged like any other (Kostrikov et al. 2019, 1809.02925,
-section 4.2), and a termination earns its reward for ever after, at once:
+sign of a constant (survival bias). Here the absorbing state is judged like any other (Kostrikov et al. 2019,
+1809.02925, section 4.2), and a termination earns its reward for ever after, at once:
 
     discount + discount^2 + ... = discount / (1 - discount)   times   the reward of the absorbing state's logit.
 
@@ -34,7 +34,7 @@ class Ends(NamedTuple):
 
 
 def absorbing_logit(expert: Ends, agent: Ends) -> float:
-    """log of the expert's terminations for each step over the agent's; half a termination is added to both counts."""
+    """Log of the expert's terminations for each step over the agent's; half a termination is added to both counts."""
     return math.log((expert.terminations + 0.5) / expert.steps) - math.log((agent.terminations + 0.5) / agent.steps)
 
 

@@ -1,11 +1,10 @@
-"""Where an agent's rewards come from: a discriminator that learns beside it, the environment, a stored reward, a number.
+"""Where an agent's rewards come from: a discriminator that learns with it, the environment, a stored reward, a number.
 
 Agents that learn from their own steps have a whole rollout paid (`pay`); those that learn from replay have a batch paid
 when it is drawn (`lesson`), so that a reward is never older than the discriminator that gives it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -72,7 +71,8 @@ class Given:
 
     def pay(self, rollout: Rollout[Transitions]) -> Float[Tensor, "batch time"]:
         """Ask the reward."""
-        return self.reward(rollout.steps)
+        paid = self.reward(rollout.steps.flat()).view(rollout.mask.shape)
+        return paid.masked_fill(~rollout.mask, 0)
 
     def lesson(self, replay: Replay, rows: int) -> tuple[Transitions, Rewards]:
         """Draw steps, and ask the reward."""
@@ -175,7 +175,8 @@ class Adversary:
             penalised = self.penalty(self.discriminator, a, b)
             judged = self.discriminator(concatenate(a, b)) - torch.cat([minus_real[part], minus_own[part]])
             on_real, on_own = judged.split(n.batch)
-            loss = self.objective.discriminator_loss(on_real, on_own) + penalised - n.entropy * bernoulli_entropy(judged)
+            told_apart = self.objective.discriminator_loss(on_real, on_own)
+            loss = told_apart + penalised - n.entropy * bernoulli_entropy(judged)
             self.engine.update(self.optimizer, loss, name="discriminator")
             metrics.append(verdicts(loss, on_real, on_own))
         self.discriminator.eval()
@@ -186,7 +187,8 @@ class Adversary:
 
     def pay(self, rollout: Rollout[Transitions]) -> Float[Tensor, "batch time"]:
         """Pay a rollout."""
-        return self.reward()(rollout.steps).masked_fill(~rollout.mask, 0)
+        paid = self.reward()(rollout.steps.flat()).view(rollout.mask.shape)
+        return paid.masked_fill(~rollout.mask, 0)
 
     def lesson(self, replay: Replay, rows: int) -> tuple[Transitions, Rewards]:
         """Draw steps and pay them by what the discriminator says today."""
@@ -217,7 +219,7 @@ def bernoulli_entropy(logits: Float[Tensor, "..."]) -> Float[Tensor, ""]:
     return (F.softplus(logits) - logits * logits.sigmoid()).mean()
 
 
-def nothing(steps: Transitions) -> Float[Tensor, "*places"]:
+def nothing(steps: Transitions) -> Float[Tensor, "rows"]:
     """Subtract nothing from the logits."""
     return torch.zeros_like(steps.terminated, dtype=torch.float32)
 
@@ -226,8 +228,7 @@ def log_prob_under(policy: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) ->
     """Subtract log pi(a | s), as AIRL does; Fu et al. 2018 (1710.11248), section 3: D = e^f / (e^f + pi)."""
 
     @torch.no_grad()
-    def minus(steps: Transitions) -> Float[Tensor, "*places"]:
-        flat = steps if steps.terminated.dim() == 1 else steps.flat()
-        return policy(flat.obs, flat.actions)[0].view_as(steps.terminated.float())
+    def minus(steps: Transitions) -> Float[Tensor, "rows"]:
+        return policy(steps.obs, steps.actions)[0]
 
     return minus

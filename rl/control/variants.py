@@ -1,6 +1,6 @@
 """The table of imitators: a row is a generator, what judges it, and numbers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from rl.control.discriminators import Sees
@@ -77,7 +77,7 @@ class Variant:
     summary: str
     generator: Generator = "ppo"
     rewarded: Rewarded = "adversary"
-    objective: Objective = GAIL()
+    objective: Objective = field(default_factory=GAIL)
     sees: Sees | Literal["shaped"] = "state-action"
     """what the discriminator reads; shaped: AIRL's g and h"""
     minus_log_prob: bool = False
@@ -85,9 +85,6 @@ class Variant:
     random_demonstrations: bool = False
     """the control: the expert's states, random actions"""
 
-
-ON_POLICY = Numbers()
-OFF_POLICY = Numbers(envs=4, horizon=64, hidden=(128, 128), d_spectral=True)
 
 VARIANTS = {
     "gail": Variant("GAIL with PPO: least CPU time where steps are cheap"),
@@ -100,10 +97,26 @@ VARIANTS = {
     "gaifo": Variant("GAIfO: from states alone, (s, s')", sees="state-next"),
     "dac": Variant("DAC, as Orsini et al. advise, with SAC: fewest steps in the environment", generator="sac"),
     "dac-td3": Variant("DAC with TD3, as published", generator="td3"),
-    "sqil": Variant("SQIL: reward 1 for the expert's steps, 0 for one's own", generator="sac", rewarded="expert-or-not"),
+    "sqil": Variant(
+        "SQIL: reward 1 for the expert's steps, 0 for one's own", generator="sac", rewarded="expert-or-not"
+    ),
     "gail-random": Variant("control: GAIL of random actions", random_demonstrations=True),
     "gail-constant": Variant("control: a constant reward, survival alone", rewarded="constant"),
     "ppo": Variant("no imitation: PPO on the environment's reward, or on --reward", rewarded="environment"),
     "sac": Variant("no imitation: SAC on the environment's reward, or on --reward", "sac", "environment"),
     "bc": Variant("behaviour cloning alone"),
 }
+
+
+PRESETS = ("default", "demo", "paper")
+
+
+def numbers_for(variant: str, env_id: str, preset: str) -> Numbers:
+    """Return the numbers of a row for an environment."""
+    row = VARIANTS[variant]
+    n = Numbers()
+    if row.generator in ("sac", "td3"):
+        n = replace(n, envs=4, horizon=64, hidden=(128, 128), d_spectral=True, d_ratio=0.125, d_batch=128)
+    if variant == "bc":
+        n = replace(n, steps=0, clone_updates=20_000, hidden=(100, 100))
+    return n
