@@ -107,15 +107,22 @@ def film_strip(path: Path, frames: Sequence[np.ndarray], count: int = 8) -> None
 
 
 def video(path: Path, frames: Sequence[np.ndarray], fps: int = 30) -> None:
-    """Write a film (.gif, or .mp4 where ffmpeg is there); raise InputError if imageio is missing or cannot."""
-    try:
-        import imageio.v3
-    except ImportError:
-        raise InputError(f"{path}: films need imageio: pip install 'imageio[ffmpeg]'") from None
+    """Write a film, .gif or .mp4, nothing without frames; raise InputError for other names, or .mp4 without imageio."""
+    from PIL import Image
+
+    if path.suffix not in (".gif", ".mp4"):
+        raise InputError(f"{path}: a film is a .gif or an .mp4")
     if not frames:
         return
-    options = {"duration": 1000 / fps, "loop": 0} if path.suffix == ".gif" else {"fps": fps}
+    if path.suffix == ".gif":
+        first, *rest = [Image.fromarray(frame) for frame in frames]
+        first.save(path, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
+        return
     try:
-        imageio.v3.imwrite(path, np.stack(frames), **options)
-    except (ImportError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot write this film ({one_line(error)}); .gif always works") from None
+        import imageio.v3
+        import imageio_ffmpeg  # type: ignore[import-untyped] # noqa: F401
+    except ImportError:
+        raise InputError(
+            f"{path}: an .mp4 needs imageio: pip install 'imageio[ffmpeg]'; a .gif needs nothing"
+        ) from None
+    imageio.v3.imwrite(path, np.stack(frames), fps=fps)

@@ -14,7 +14,8 @@ from rl.runtime.errors import InputError, one_line
 def read(path: Path, required: Iterable[str]) -> dict[str, np.ndarray]:
     """Read every array; raise InputError naming the file for what is no .npz, holds pickles, or lacks a key."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle:  # numpy leaves a file open that it cannot read
+            file = np.load(handle, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise InputError(f"{path}: one array, not a .npz of several")
             arrays = dict(file)

@@ -171,11 +171,11 @@ def test_frames_film_strip_and_video(tmp_path: Path):
     evaluation.film_strip(tmp_path / "none.png", [])
     assert not (tmp_path / "none.png").exists()
 
-    pytest.importorskip("imageio")
-    evaluation.video(tmp_path / "film.gif", frames)
+    evaluation.video(tmp_path / "film.gif", frames, fps=25)
     with Image.open(tmp_path / "film.gif") as film:
-        assert 1 < film.n_frames <= len(frames)  # equal neighbours are kept as one
-    with pytest.raises(InputError, match=r"film\.what: cannot write this film"):
+        assert 1 < film.n_frames <= len(frames)  # equal neighbours are kept as one, for twice as long
+        assert film.info["duration"] in (40, 80)
+    with pytest.raises(InputError, match=r"film\.what: a film is a \.gif or an \.mp4$"):
         evaluation.video(tmp_path / "film.what", frames)
 
 
@@ -196,7 +196,13 @@ def test_a_renderer_that_fails_is_a_warning(monkeypatch: pytest.MonkeyPatch, cap
     assert capsys.readouterr().err == "warning: CartPole-v1: no pictures: no display\n"
 
 
-def test_a_film_without_imageio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_an_mp4(tmp_path: Path):
+    pytest.importorskip("imageio_ffmpeg")
+    evaluation.video(tmp_path / "film.mp4", [np.full((32, 32, 3), 20 * i, np.uint8) for i in range(5)])
+    assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_an_mp4_without_imageio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     real: Callable[..., Any] = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:
@@ -206,7 +212,7 @@ def test_a_film_without_imageio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match="pip install 'imageio"):
-        evaluation.video(tmp_path / "film.gif", [np.zeros((8, 8, 3), np.uint8)])
+        evaluation.video(tmp_path / "film.mp4", [np.zeros((8, 8, 3), np.uint8)])
 
 
 def test_the_name_in_messages():
