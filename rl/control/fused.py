@@ -101,12 +101,19 @@ def fill(gradients: Gradients, agent: OnPolicyAgent, features: Rows, batch: Batc
     gradients.of_extra.copy_(of_extra)
     first = backward(of_outputs, passed, linears, gradients.of_policy)
 
+    value_first, errors = fill_baseline(gradients, agent, features, batch, weighting.value)
+    return Found(first, value_first, torch.minimum(plain, held), errors, entropies)
+
+
+def fill_baseline(
+    gradients: Gradients, agent: OnPolicyAgent, features: Rows, batch: Batch, weight: float
+) -> tuple[Float[Tensor, "rows hidden"], Float[Tensor, "rows"]]:
+    """Fill in the baseline's gradients, of weight E (value - target)^2; the slopes at its first sums, the errors."""
     linears, _ = agent.baseline.held()
     passed = forward(features, linears)
     errors = passed.pop().squeeze(1) - batch.targets
-    scaled = (errors * (2 * weighting.value / rows)).unsqueeze(1)
-    value_first = backward(scaled, passed, linears, gradients.of_baseline)
-    return Found(first, value_first, torch.minimum(plain, held), errors, entropies)
+    slope = (errors * (2 * weight / len(features))).unsqueeze(1)
+    return backward(slope, passed, linears, gradients.of_baseline), errors
 
 
 class _Loss(torch.autograd.Function):
