@@ -54,6 +54,10 @@ class OnPolicyAgent(nn.Module):
         """Choose the likeliest action, without a gradient."""
         return self.distribution.mode(self.policy(self.encoder(obs.to(self.device)))[0])
 
+    def policy_parameters(self) -> list[nn.Parameter]:
+        """Give the weights that actions depend on: the encoder's and the policy's."""
+        return [*self.encoder.parameters(), self.policy.weights]
+
     def log_prob(self, obs: Obs, actions: Taken) -> tuple[PerRow, PerRow]:
         """Log-probabilities of the actions, and entropies; densities where actions are numbers."""
         return self.log_prob_at(self.encoder(obs), actions)

@@ -83,3 +83,14 @@ def test_pixels_have_an_encoder_that_learns() -> None:
     log_probs, _ = agent.log_prob(obs, agent.act(obs))
     learnt = torch.autograd.grad(log_probs.sum(), list(agent.encoder.parameters()))
     assert all(gradient.abs().sum() > 0 for gradient in learnt)
+    assert len(agent.policy_parameters()) == len(learnt) + 1
+
+
+def test_policy_parameters_are_all_that_actions_depend_on() -> None:
+    agent, obs = agent_of(BOX), torch.randn(5, 4)
+    before = agent.mode(obs)
+    with torch.no_grad():
+        for weight in set(agent.parameters()) - set(agent.policy_parameters()):
+            weight.add_(1)
+    assert torch.equal(agent.mode(obs), before)
+    assert [weight.shape for weight in agent.policy_parameters()] == [agent.policy.weights.shape]
