@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class Flat:
@@ -36,7 +36,9 @@ class FlatAdam:
     torch.optim.Adam does the same, at 50 us more per part and step.
     """
 
-    def __init__(self, parts: Sequence[Flat], rates: Sequence[float], betas: tuple[float, float] = (0.9, 0.999)) -> None:
+    def __init__(
+        self, parts: Sequence[Flat], rates: Sequence[float], betas: tuple[float, float] = (0.9, 0.999)
+    ) -> None:
         self.parts, self.rates, self.betas = list(parts), list(rates), betas
         self.first = [torch.zeros_like(part.values) for part in parts]
         self.second = [torch.zeros_like(part.values) for part in parts]

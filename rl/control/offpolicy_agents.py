@@ -40,7 +40,7 @@ class StackedMLP(nn.Module):
     def forward(self, rows: Rows) -> Float[Tensor, "nets rows outputs"]:
         """Give every net's answer to the same rows."""
         hidden = rows.expand(len(self.weights[0]), *rows.shape)
-        last = len(self.weights) - 1
+        last = len(self.sizes) - 2
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
             hidden = hidden if layer == last else hidden.relu_()
@@ -107,28 +107,3 @@ class TwinQ(nn.Module):
         """Judge both."""
         values: Tensor = self.net(torch.cat([features, unit], -1))
         return values.squeeze(-1)
-
-
-class Flat:
-    """Parameters laid side by side in one tensor `values`, with their gradients in `values.grad`.
-
-    The parameters become views: one optimizer step or one move of the targets touches one tensor. Move the networks to
-    their device before. `load_state_dict` of the networks keeps the views.
-    """
-
-    def __init__(self, *nets: nn.Module) -> None:
-        self.parameters = [weight for net in nets for weight in net.parameters()]
-        with torch.no_grad():
-            self.values = nn.Parameter(torch.cat([weight.detach().reshape(-1) for weight in self.parameters]))
-        self.values.grad = torch.zeros_like(self.values)
-        start = 0
-        for weight in self.parameters:
-            end = start + weight.numel()
-            weight.data = self.values.data[start:end].view_as(weight)
-            weight.grad = self.values.grad[start:end].view_as(weight)
-            start = end
-
-    def intact(self) -> bool:
-        """Whether the parameters still are views (a net that was moved or copied has others)."""
-        first = self.parameters[0]
-        return first.data_ptr() == self.values.data_ptr()
