@@ -69,9 +69,9 @@ class NativeLine(VectorEnv):
         terminated, truncated, info = self.place >= 3, self.steps >= LIMIT, {}
         if self.mode is AutoresetMode.NEXT_STEP:
             self._restart(self.ended)
-            rewards = np.where(self.ended, 777, rewards)  # whatever stands there must not matter
-            terminated, truncated = terminated & ~self.ended, truncated & ~self.ended
-            self.ended = terminated | truncated
+            rewards = np.where(self.ended, 777, rewards)  # whatever stands in that row must not matter
+            terminated, truncated = terminated | self.ended, truncated | self.ended
+            self.ended = (terminated | truncated) & ~self.ended
         elif self.mode is AutoresetMode.SAME_STEP and (terminated | truncated).any():
             info = {"final_obs": self._obs(), "_final_obs": terminated | truncated}
             self._restart(terminated | truncated)
@@ -162,6 +162,16 @@ def test_finished_episodes(name):
     returns, lengths = collector.finished()
     last = (-49 - 39 - 29 - 19, 4)  # by the time limit
     assert last in list(zip(returns, lengths, strict=True))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("make", [NativeLine, lambda starts, mode: sync([Line] * len(starts), mode)])
+def test_one_episode_after_the_other(make, mode):
+    collector = Collector(make([0.0], mode), seed=0)
+    for steps in (5, 1, 10):
+        collector.collect(forward, steps)
+    number = 4 if mode is AutoresetMode.NEXT_STEP else 5
+    assert collector.finished() == ([33.0] * number, [3] * number)
 
 
 @pytest.mark.parametrize("name", [name for name in LINES if name != "Serial"])
@@ -462,7 +472,7 @@ def _random(collector):
     return act
 
 
-@pytest.mark.parametrize("before", [0, 1, 2, 4, 9, 23])
+@pytest.mark.parametrize("before", [0, 1, 4, 9, 12, 23])
 @pytest.mark.parametrize("name", list(RESUMED))
 def test_a_resumed_collector_goes_on_bit_for_bit(name, before):
     if name == "HalfCheetah":
@@ -476,7 +486,7 @@ def test_a_resumed_collector_goes_on_bit_for_bit(name, before):
     second = Collector(RESUMED[name](), seed=99)
     second.collect(_random(second), 7)
     second.load_state_dict(decode(text, tensors))
-    assert encode(second.state_dict(), "collector")[0] == text  # also twice in a row
+    assert _same(second.state_dict(), decode(text, tensors))  # also twice in a row
     torch.set_rng_state(dice)
     resumed = [second.collect(_random(second), piece) for piece in (3, 20)]
     for one, other in zip(straight, resumed, strict=True):
@@ -493,8 +503,9 @@ def _same(one, other):
     return text == other_text and all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 
-def test_a_state_does_not_change_while_collecting_goes_on():
-    collector = Collector(Serial([Keyed] * 2), 0)
+@pytest.mark.parametrize("name", [name for name in LINES if name == "Serial" or "DISABLED" in name])
+def test_a_state_does_not_change_while_collecting_goes_on(name):
+    collector = Collector(LINES[name](), 0)
     collector.collect(_random(collector), 6)
     state = collector.state_dict()
     text, tensors = encode(state, "collector")

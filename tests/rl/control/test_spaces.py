@@ -49,7 +49,12 @@ def test_multi_discrete_observations_are_one_hot_side_by_side():
 
 @pytest.mark.parametrize(
     ("shape", "channels_last", "channels_first"),
-    [((4, 5, 3), True, (3, 4, 5)), ((2, 4, 5), False, (2, 4, 5)), ((4, 4, 1), True, (1, 4, 4))],
+    [
+        ((4, 5, 3), True, (3, 4, 5)),
+        ((2, 4, 5), False, (2, 4, 5)),
+        ((4, 4, 1), True, (1, 4, 4)),
+        ((3, 5, 3), True, (3, 3, 5)),
+    ],
 )
 def test_pixels_stand_channels_first(shape, channels_last, channels_first):
     layout = spaces.observations(Box(0, 255, shape, np.uint8), where="Env-v0")
