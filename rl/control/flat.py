@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from rl.runtime.errors import Diverged
+
 
 class Flat:
     """Parameters laid side by side in one tensor `values`, their gradients in `gradients`.
@@ -25,9 +27,19 @@ class Flat:
             weight.grad = self.gradients[start:end].view_as(weight)
             start = end
 
-    def intact(self) -> bool:
-        """Whether the parameters still are views; those of a net that was moved are not."""
-        return self.parameters[0].data_ptr() == self.values.data_ptr()
+    def require_intact(self) -> None:
+        """Raise ValueError if the parameters are no longer views, as those of a net that was moved."""
+        if self.parameters[0].data_ptr() != self.values.data_ptr():
+            raise ValueError("the agent was moved after its optimizer was made: make a new one")
+
+
+def check_finite(net: nn.Module, parts: Iterable[Flat]) -> None:
+    """Raise Diverged naming the first parameter of the net that is not finite; `parts` hold all of them."""
+    if torch.stack([part.values.sum() for part in parts]).isfinite().all():
+        return
+    for name, weight in net.named_parameters():
+        if not weight.isfinite().all():
+            raise Diverged(f"{type(net).__name__}.{name} is not finite")
 
 
 class FlatAdam:
