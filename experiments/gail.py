@@ -14,6 +14,7 @@ from experiments import config, gail_results
 from experiments.gail_setup import ENV, Cast, Experiment, check, rounds, saved_experiment
 from rl.control import cloning, ppo, sac
 from rl.control.earning import Ends
+from rl.control.sac import SACAgent
 from rl.control.transitions import Transitions
 from rl.control.variants import PRESETS, VARIANTS, Numbers, numbers_for
 from rl.rollout import Rollout
@@ -90,7 +91,7 @@ def learn_sac(e: Experiment, cast: Cast, turn: int) -> Metrics:
     """Do one round on the replay with soft actor-critic; rewards are given as steps are drawn."""
     n, device, replay = e.numbers, cast.engine.device, cast.replay
     wanders = turn * n.envs * n.horizon < n.random_steps
-    rollout = cast.collector.collect(cast.agent.wander if wanders else partial(act_on, cast.agent, device), n.horizon)
+    rollout = cast.collector.collect(partial(wander if wanders else act_on, cast.agent, device), n.horizon)
     kept = rollout.mask.flatten().nonzero().squeeze(1)
     replay.add(rollout.steps.flat().take(kept), rollout.rewards.flatten()[kept])
     if wanders:
@@ -105,6 +106,11 @@ def learn_sac(e: Experiment, cast: Cast, turn: int) -> Metrics:
 def act_on(agent: Any, device: torch.device, obs: Tensor) -> Tensor:
     """Act from rows on the CPU."""
     return agent.act(obs.to(device))
+
+
+def wander(agent: SACAgent, device: torch.device, obs: Tensor) -> Tensor:
+    """Act at random, evenly within the bounds."""
+    return agent.bounds.to_env(torch.rand(len(obs), agent.numbers, device=device) * 2 - 1)
 
 
 def updates(ratio: float, n: Numbers) -> int:

@@ -60,7 +60,7 @@ class Experiment:
     """of the weights, the draws and the environments"""
     run_dir: Path | None = None
     """where the run is kept; none: runs/FAMILY-VARIANT-DATE"""
-    evaluate_every: int = 20_000
+    evaluate_every: int = 16_384
     """steps in the environment between measurements"""
     evaluate_episodes: int = 16
     """episodes in each of them, with the likeliest actions"""
