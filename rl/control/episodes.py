@@ -119,16 +119,13 @@ class _Stepper:
         return Step(episode, obs, actions, rewards, true, terminated.copy(), truncated.copy()), following
 
     def _true_last(self, following: np.ndarray, info: dict[str, Any], ended: np.ndarray) -> np.ndarray:
-        rows = following.copy()
+        rows, final = following.copy(), info["final_obs"]
+        if isinstance(final, dict):  # a batch of them
+            rows[ended] = self.layout.rows(final)[ended]
+            return rows
         for index in np.flatnonzero(ended).tolist():
-            rows[index] = self.layout.row(_pick(info["final_obs"], index))[0]
+            rows[index] = self.layout.row(final[index])[0]
         return rows
-
-
-def _pick(batch: Any, index: int) -> Any:
-    if isinstance(batch, dict):
-        return {key: _pick(part, index) for key, part in batch.items() if not key.startswith("_")}
-    return batch[index]
 
 
 def uniform(actions: spaces.Actions, rows: int, generator: np.random.Generator) -> Tensor:

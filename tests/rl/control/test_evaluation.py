@@ -3,11 +3,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Dict
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.wrappers import TransformObservation
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,16 +45,15 @@ def test_the_three_modes_of_autoreset_count_the_same(mode: AutoresetMode):
     assert list(zip(got.returns, got.lengths, strict=True)) == [expected(5 + i) for i in range(8)]
 
 
+def nested_counting() -> gymnasium.Env[Any, Any]:
+    space = Dict(inner=Dict(numbers=Counting.observation_space))
+    return TransformObservation(Counting(), lambda obs: {"inner": {"numbers": obs}}, space)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_step_is_whole_in_the_three_modes(mode: AutoresetMode, nested: bool):
-    def one() -> Any:
-        if not nested:
-            return Counting()
-        space = Dict(inner=Dict(numbers=Counting.observation_space))
-        return TransformObservation(Counting(), lambda obs: {"inner": {"numbers": obs}}, space)
-
-    env = SyncVectorEnv([one] * 2, autoreset_mode=mode)
+    env = SyncVectorEnv([nested_counting if nested else Counting] * 2, autoreset_mode=mode)
     seen = dict.fromkeys(range(3), 0)
     for step in whole.play(lambda obs: torch.full((len(obs), 1), 0.5), env, 3, 4):
         for row in np.flatnonzero(step.episode >= 0):
@@ -65,6 +65,38 @@ def test_a_step_is_whole_in_the_three_modes(mode: AutoresetMode, nested: bool):
             over = time == expected(4 + episode)[1]
             assert (step.terminated[row], step.truncated[row]) == (over and episode % 2 == 0, over and episode % 2 == 1)
     assert list(seen.values()) == [expected(4 + i)[1] for i in range(3)]
+
+
+class Stacked(VectorWrapper[Any, Any, Any, Any, Any]):
+    """Gives the last observations as one batch."""
+
+    def step(self, actions: Any) -> Any:
+        *outcome, info = self.env.step(actions)
+        if "final_obs" in info:
+            nested = isinstance(self.single_observation_space, Dict)
+            numbers = [np.full(3, np.nan) if obs is None else obs for obs in info["final_obs"]]
+            numbers = [obs["inner"]["numbers"] if isinstance(obs, dict) else obs for obs in numbers]
+            batch = np.stack(numbers).astype(np.float32)
+            info["final_obs"] = {"inner": {"numbers": batch}} if nested else batch
+        return *outcome, info
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_last_observations_may_come_as_one_batch(nested: bool):
+    env = Stacked(SyncVectorEnv([nested_counting if nested else Counting] * 3, autoreset_mode=AutoresetMode.SAME_STEP))
+    last = [0.0] * 3
+    for step in whole.play(stay, env, 3, 4):
+        for row in np.flatnonzero(step.episode >= 0):
+            last[step.episode[row]] = step.next_obs[row][1]
+    assert last == [expected(4 + i)[1] for i in range(3)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_environment_may_write_to_the_same_memory_each_time(mode: AutoresetMode):
+    env = SyncVectorEnv([Counting] * 2, autoreset_mode=mode, copy=False)
+    steps = list(whole.play(stay, env, 2, 4))
+    assert [step.obs[0, 1] for step in steps if step.episode[0] == 0] == [0, 1]
+    assert [step.next_obs[1, 1] for step in steps if step.episode[1] == 1] == [1, 2, 3]
 
 
 def test_an_environment_vectorised_by_itself_counts_first_episodes_only():
