@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from experiments import config, gail_results
-from experiments.gail_setup import ENV, Cast, Experiment, check, rounds, saved_experiment
-from rl.control import cloning, ppo, sac
+from experiments.gail_setup import ENV, Cast, Experiment, check, discount, rounds, saved_experiment
+from rl.control import cloning, ppo, sac, trpo
 from rl.control.earning import Ends
 from rl.control.sac import SACAgent
 from rl.control.transitions import Transitions
@@ -28,7 +28,7 @@ def train(e: Experiment, cast: Cast, engine: Engine, run_dir: Path, checkpoint: 
     """Run or continue: clone if asked to; then act, judge and learn in turn; measure at the last step."""
     n, at, clock = e.numbers, cast.at, cast.clock
     per_round = n.envs * n.horizon
-    learn = {"ppo": learn_ppo, "sac": learn_sac}[VARIANTS[e.variant].generator]
+    learn = {"ppo": learn_ppo, "trpo": learn_trpo, "sac": learn_sac}[VARIANTS[e.variant].generator]
     with Stop() as stop, Log(run_dir, total=rounds(n) * per_round) as log:
         keeper = Keeper(run_dir, cast.parts(log), stop, seconds=e.save_seconds)
         if checkpoint is not None:
@@ -67,14 +67,34 @@ def train(e: Experiment, cast: Cast, engine: Engine, run_dir: Path, checkpoint: 
 def learn_ppo(e: Experiment, cast: Cast, turn: int) -> Metrics:
     """Do one round on the agent's own steps with proximal policy optimisation."""
     rollout, judged = act_and_judge(e, cast)
-    rollout = rollout.relabel(cast.source.pay)
-    learned = ppo.ppo_round(cast.agent, cast.optimizer, ppo.prepare(cast.agent, rollout), e.numbers.ppo, cast.engine)
+    ready = ppo.prepare(cast.agent, rollout)
+    if turn < e.numbers.warm_rounds:
+        return judged | warm_values(e, cast, ready)
+    learned = ppo.ppo_round(cast.agent, cast.optimizer, ready, e.numbers.ppo, cast.engine)
     cast.agent.add(rollout.steps.obs[rollout.mask])
-    return judged | learned | {"reward": rollout.rewards[rollout.mask].mean()}
+    return judged | learned
+
+
+def learn_trpo(e: Experiment, cast: Cast, turn: int) -> Metrics:
+    """Do one round on the agent's own steps within a trust region."""
+    rollout, judged = act_and_judge(e, cast)
+    ready = ppo.prepare(cast.agent, rollout)
+    if turn < e.numbers.warm_rounds:
+        return judged | warm_values(e, cast, ready)
+    learned = trpo.trpo_round(cast.agent, cast.optimizer, ready, e.numbers.trpo, cast.engine)
+    cast.agent.add(rollout.steps.obs[rollout.mask])
+    return judged | learned
+
+
+def warm_values(e: Experiment, cast: Cast, rollout: Rollout[Transitions]) -> Metrics:
+    """Fit the values alone, so that a cloned policy is not unlearned by advantages that mean nothing yet."""
+    numbers = cloning.Warming(discount=discount(e))
+    warmed = cloning.warm_values(cast.agent.value, cast.agent.parameters(), rollout, numbers, cast.engine)
+    return {name: torch.tensor(value) for name, value in warmed.items()}
 
 
 def act_and_judge(e: Experiment, cast: Cast) -> tuple[Rollout[Transitions], Metrics]:
-    """Collect a rollout, and let the source learn from its steps."""
+    """Collect a rollout, let the source learn from its steps, and pay them."""
     n, device = e.numbers, cast.engine.device
     rollout = cast.collector.collect(partial(act_on, cast.agent, device), n.horizon)
     kept = rollout.mask.flatten().nonzero().squeeze(1)
@@ -84,7 +104,9 @@ def act_and_judge(e: Experiment, cast: Cast) -> tuple[Rollout[Transitions], Metr
         return steps.take(torch.randint(steps.rows, (rows,), device=device))
 
     ends = Ends(int(steps.terminated.sum()), steps.rows)
-    return rollout, cast.source.learn(draw, updates(n.d_ratio, n), ends)
+    judged = cast.source.learn(draw, updates(n.d_ratio, n), ends)
+    rollout = rollout.relabel(cast.source.pay)
+    return rollout, judged | {"reward": rollout.rewards[rollout.mask].mean()}
 
 
 def learn_sac(e: Experiment, cast: Cast, turn: int) -> Metrics:

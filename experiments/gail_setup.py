@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,12 +16,13 @@ from torch import nn
 
 from experiments import config
 from rl.control import demonstrations as demos
-from rl.control import environments, ppo
+from rl.control import environments, ppo, trpo
 from rl.control.agents import OnPolicyAgent
 from rl.control.collecting import Collector
 from rl.control.demonstrations import Demonstrations, Subsampled
 from rl.control.discriminators import ShapedDiscriminator, StepDiscriminator
 from rl.control.encoder import Encoder
+from rl.control.learned_reward import LearnedReward
 from rl.control.replay import Replay
 from rl.control.sac import SACAgent, SACOptimizer
 from rl.control.sources import Adversary, Environment, ExpertOrNot, Given, Rules, Source, log_prob_under, nothing
@@ -144,7 +146,11 @@ class Cast:
             self.optimizer: Any = SACOptimizer(self.agent, n.sac)
         else:
             self.agent = engine.place(OnPolicyAgent(observations, actions, n.hidden))
-            self.optimizer = ppo.optimizer_for(self.agent, n.ppo)
+            makers = {
+                "ppo": partial(ppo.optimizer_for, self.agent, n.ppo),
+                "trpo": partial(trpo.optimizer_for, self.agent, n.trpo),
+            }
+            self.optimizer = makers[row.generator]()
         self.discriminator = engine.place(make_discriminator(e, self.agent.encoder.features, actions))
         self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, fused=True)
         self.source = make_source(e, self)
@@ -183,9 +189,8 @@ def make_source(e: Experiment, cast: Cast) -> Source:
     """Build what pays."""
     n, row = e.numbers, VARIANTS[e.variant]
     if e.reward is not None:
-        from rl.control.learned_reward import LearnedReward
-
-        return Given(LearnedReward.load(e.reward, cast.collector.observations, cast.collector.actions))
+        reward = LearnedReward.load(e.reward)
+        return Given(reward.require(cast.collector.observations, cast.collector.actions, where=str(e.reward)))
     match row.rewarded:
         case "environment":
             return Environment()
@@ -205,7 +210,8 @@ def make_source(e: Experiment, cast: Cast) -> Source:
 
 def discount(e: Experiment) -> float:
     """Return the discount of the agent's generator."""
-    return e.numbers.sac.gamma if VARIANTS[e.variant].generator == "sac" else e.numbers.ppo.gamma
+    n = e.numbers
+    return {"ppo": n.ppo.gamma, "trpo": n.trpo.gamma, "sac": n.sac.gamma}[VARIANTS[e.variant].generator]
 
 
 def rounds(n: Numbers) -> int:

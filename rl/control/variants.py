@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 from rl.control.discriminators import Sees
 from rl.control.ppo import PPO
 from rl.control.sac import SAC
+from rl.control.trpo import TRPO
 from rl.objectives import AIRL, FAIRL, GAIL, Objective, Wasserstein
 
 Generator: TypeAlias = Literal["ppo", "trpo", "sac", "td3"]
@@ -67,6 +68,7 @@ class Numbers:
     floor: float = 1e-3
     """least standard deviation by which an observation is divided"""
     ppo: PPO = field(default_factory=PPO)
+    trpo: TRPO = field(default_factory=TRPO)
     sac: SAC = field(default_factory=SAC)
 
 
