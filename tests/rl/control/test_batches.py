@@ -64,6 +64,7 @@ def test_masked_rows_never_matter(actions) -> None:
     rollout.steps.next_obs[~rollout.mask] = 0
     expected = batch_of(agent, prepare(agent, rollout), 0.9, 0.8)
     assert len(expected.targets) == 12
+    assert expected.advantages.std(correction=0).item() == pytest.approx(1, abs=1e-5)
     rollout.steps.obs[~rollout.mask] = 1e3
     rollout.steps.next_obs[~rollout.mask] = 1e3
     rollout.rewards[~rollout.mask] = torch.nan

@@ -58,9 +58,12 @@ def test_there_is_no_second_derivative() -> None:
         torch.autograd.grad(loss, list(agent.parameters()), create_graph=True)
 
 
-@pytest.mark.parametrize("clip", [1e-3, math.inf])
-def test_a_step_is_the_engines(clip: float) -> None:
+@pytest.mark.parametrize("share", [1e-3, 0.8, math.inf])
+def test_a_step_is_the_engines(share: float) -> None:
+    """Whether the bound is far below the gradient's norm, a little, or not at all."""
     agent, batch, _, weighting = case(BOX, 0.1)
+    slopes = torch.autograd.grad(fused_loss(agent, batch.inputs, batch, weighting), list(agent.parameters()))
+    clip = share * float(torch.cat(slopes).norm())
     other = copy.deepcopy(agent)
     engine = Engine(Runtime(device="cpu"), seed=0)
     by_hand, by_engine = (torch.optim.SGD(each.parameters(), 0.1, momentum=0.9) for each in (agent, other))
@@ -71,7 +74,7 @@ def test_a_step_is_the_engines(clip: float) -> None:
             fill(gradients, agent, batch.inputs, batch, weighting)
             assert gradients.step(by_hand, clip) == pytest.approx(expected.item())
     for ours, theirs in zip(agent.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-9)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)  # torch bounds by clip / (norm + 1e-6)
         assert ours.grad is None
 
 

@@ -142,6 +142,15 @@ def test_a_step_that_cannot_improve_is_not_made() -> None:
     assert torch.equal(agent.policy.weights, before)
 
 
+def test_a_step_that_goes_too_far_is_taken_back() -> None:
+    torch.manual_seed(0)
+    agent, batch = ready(BOX)
+    before = agent.policy.weights.detach().clone()
+    metrics = policy_step(agent, batch, TRPO(max_kl=30.0, backtracks=0))  # one try, where no quadratic holds
+    assert torch.equal(agent.policy.weights, before)
+    assert (metrics["kl"], metrics["step"], metrics["improvement"]) == (0, 0, 0)
+
+
 def test_the_values_are_fitted_alone() -> None:
     torch.manual_seed(0)
     agent, batch = ready(BOX)
