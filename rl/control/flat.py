@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rl.runtime.errors import Diverged
 
@@ -31,6 +31,13 @@ class Flat:
         """Raise ValueError if the parameters are no longer views, as those of a net that was moved."""
         if self.parameters[0].data_ptr() != self.values.data_ptr():
             raise ValueError("the agent was moved after its optimizer was made: make a new one")
+
+
+def gradient_of(parameter: nn.Parameter) -> Tensor:
+    """Give the memory of its gradient; raises ValueError for a parameter that is part of no Flat."""
+    if parameter.grad is None:
+        raise ValueError("the parameter has no memory for its gradient: make its optimizer first")
+    return parameter.grad
 
 
 def check_finite(net: nn.Module, parts: Iterable[Flat]) -> None:

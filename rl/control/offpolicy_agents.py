@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -69,6 +69,21 @@ class Bounds(nn.Module):
     def to_unit(self, actions: Numbers) -> Numbers:
         """Scale the bounds to [-1, 1]."""
         return (actions - self.middle) / self.reach
+
+
+class Choices(nn.Module):
+    """Discrete actions as the networks speak of them: one-hot."""
+
+    def __init__(self, actions: "Actions") -> None:
+        """Raise InputError for actions that are no choice."""
+        super().__init__()
+        if actions.kind != "discrete":
+            raise InputError(f"actions: {actions.kind}: discrete SAC needs a Discrete space")
+        self.size = actions.size
+
+    def to_unit(self, actions: Int[Tensor, "rows"]) -> Numbers:
+        """Write a 1 for what was chosen."""
+        return F.one_hot(actions, self.size).float()
 
 
 class SquashedGaussian(nn.Module):

@@ -1,14 +1,16 @@
 """Steps drawn from replay, laid out for the updates that follow: encoded once for several, side by side in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rl.control.offpolicy_agents import Bounds, PerRow
+from rl.control.offpolicy_agents import PerRow
 from rl.control.transitions import Transitions
+
+ToUnit = Callable[[Tensor], Tensor]
 
 _AHEAD = 16  # updates laid out together: enough to share the cost of a call, few enough to stay in the cache
 
@@ -20,7 +22,8 @@ class Batch:
     features: Float[Tensor, "rows features"]
     """of obs, with the encoder's graph if it learns"""
     inputs: Float[Tensor, "3 rows width"]
-    """features and actions in [-1, 1]: what was done; obs and next_obs, whose actions the actor has to fill in"""
+    """features and actions as the networks speak of them, in [-1, 1] or one-hot: what was done; obs and next_obs, whose
+    actions the actor has to fill in"""
     noise: Float[Tensor, "2 rows numbers"]
     """standard normal, for the actor in obs and in next_obs"""
     densities: Float[Tensor, "2 rows"]
@@ -31,7 +34,7 @@ class Batch:
 
 
 def batches(
-    encoder: nn.Module, bounds: Bounds, steps: Transitions, rewards: PerRow, rows: int, gamma: float
+    encoder: nn.Module, to_unit: ToUnit, steps: Transitions, rewards: PerRow, rows: int, gamma: float
 ) -> Iterator[Batch]:
     """Give the steps in their order, `rows` for each update; a learning encoder sees each batch as it then stands.
 
@@ -43,16 +46,18 @@ def batches(
     ahead = 1 if learns(encoder) else _AHEAD
     for first in range(0, updates, ahead):
         part = slice(first * rows, min(first + ahead, updates) * rows)
-        yield from _lay_out(encoder, bounds, Transitions(*(field[part] for field in steps)), rewards[part], rows, gamma)
+        yield from _lay_out(
+            encoder, to_unit, Transitions(*(field[part] for field in steps)), rewards[part], rows, gamma
+        )
 
 
 def _lay_out(
-    encoder: nn.Module, bounds: Bounds, steps: Transitions, rewards: PerRow, rows: int, gamma: float
+    encoder: nn.Module, to_unit: ToUnit, steps: Transitions, rewards: PerRow, rows: int, gamma: float
 ) -> Iterator[Batch]:
     with torch.set_grad_enabled(learns(encoder)):
         seen = encoder(steps.obs)
     with torch.no_grad():
-        seen_next, unit = encoder(steps.next_obs), bounds.to_unit(steps.actions)
+        seen_next, unit = encoder(steps.next_obs), to_unit(steps.actions)
     updates, features, numbers = steps.rows // rows, seen.shape[1], unit.shape[1]
     inputs = seen_next.new_zeros(updates, 3, rows, features + numbers)
     inputs[:, :2, :, :features] = seen.detach().view(updates, 1, rows, features)

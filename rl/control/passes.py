@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rl.control.flat import gradient_of
 from rl.control.offpolicy_agents import StackedMLP
 
 Call = Callable[[], object]
@@ -19,18 +20,22 @@ Call = Callable[[], object]
 class Passes:
     """The passes of one net over one memory of inputs [rows width], read anew by each `forward`.
 
-    The first `back` rows can go backward, and the first `learn` of these teach the parameters, whose `grad` must be in
-    place. Which tensor goes where is settled here once, so that a pass is a list of calls. Run both without a gradient.
+    `nets` chooses among the stacked ones. The first `back` rows can go backward, and the first `learn` of these teach
+    the parameters, which then must be part of a Flat. Which tensor goes where is settled here once, so that a pass is a
+    list of calls. Run both without a gradient.
     """
 
-    def __init__(self, net: StackedMLP, inputs: Tensor, *, back: int = 0, learn: int = 0) -> None:
-        nets, rows = len(net.weights[0]), len(inputs)
-        held = [inputs.expand(nets, *inputs.shape)]
-        held += [inputs.new_empty(nets, rows, size) for size in net.sizes[1:]]
+    def __init__(
+        self, net: StackedMLP, inputs: Tensor, *, back: int = 0, learn: int = 0, nets: slice = slice(None)
+    ) -> None:
+        weights = [weight.detach()[nets] for weight in net.weights]
+        biases = [bias.detach()[nets] for bias in net.biases]
+        count, rows = len(weights[0]), len(inputs)
+        held = [inputs.expand(count, *inputs.shape)]
+        held += [inputs.new_empty(count, rows, size) for size in net.sizes[1:]]
         self.answers: Float[Tensor, "nets rows outputs"] = held[-1]
-        self.gradients: Float[Tensor, "nets back outputs"] = inputs.new_empty(nets, back, net.sizes[-1])
+        self.gradients: Float[Tensor, "nets back outputs"] = inputs.new_empty(count, back, net.sizes[-1])
         """of the answers, for the caller to write"""
-        weights, biases = [weight.detach() for weight in net.weights], [bias.detach() for bias in net.biases]
 
         self._forward: list[Call] = []
         for seen, weight, bias, answer in zip(held, weights, biases, held[1:], strict=False):
@@ -41,12 +46,12 @@ class Passes:
         self._backward: list[Call] = []
         above = self.gradients
         for layer in reversed(range(len(weights))):
-            of_weight, of_bias = net.weights[layer].grad, net.biases[layer].grad
-            if learn and of_weight is not None and of_bias is not None:
+            if learn:
+                of_weight, of_bias = (gradient_of(of[layer])[nets] for of in (net.weights, net.biases))
                 self._backward += product(held[layer][:, :learn].mT, above[:, :learn], of_weight)
                 self._backward.append(partial(torch.sum, above[:, :learn], 1, keepdim=True, out=of_bias))
             if layer:
-                below = inputs.new_empty(nets, back, net.sizes[layer])
+                below = inputs.new_empty(count, back, net.sizes[layer])
                 self._backward += product(above, weights[layer].mT, below)
                 # of relu: where the layer gave 0 nothing passes
                 through = torch.ops.aten.threshold_backward.grad_input
