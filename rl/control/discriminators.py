@@ -81,17 +81,27 @@ class StepDiscriminator(nn.Module):
         middle, reach = action_scale(actions) if boxed else (torch.zeros(0), torch.ones(0))
         self.register_buffer("middle", middle)
         self.register_buffer("reach", reach)
-        inputs = width * (2 if sees == "state-next" else 1) + len(middle)
-        self.net = perceptron(inputs, hidden, actions.size if self.chosen else 1, spectral, dropout, activation)
+        self.numbers = width * (2 if sees == "state-next" else 1)
+        self.outputs = actions.size if self.chosen else 1
+        self.net = perceptron(self.numbers + len(middle), hidden, self.outputs, spectral, dropout, activation)
 
-    def forward(self, steps: Transitions) -> PerStep:
-        """Judge every step."""
+    @property
+    def scale(self) -> Float[Tensor, "inputs"]:
+        """Return by what each number of a step is divided to be an input."""
+        return torch.cat([self.reach.new_ones(self.numbers), self.reach])
+
+    def inputs(self, steps: Transitions) -> Float[Tensor, "*places inputs"]:
+        """Return what the perceptron reads."""
         parts = [steps.obs]
         if self.sees == "state-next":
             parts.append(steps.next_obs)
         if len(self.middle):
             parts.append((steps.actions - self.middle) / self.reach)
-        logits: Tensor = self.net(torch.cat(parts, -1))
+        return torch.cat(parts, -1)
+
+    def forward(self, steps: Transitions) -> PerStep:
+        """Judge every step."""
+        logits: Tensor = self.net(self.inputs(steps))
         if self.chosen:
             return full_precision(logits).gather(-1, steps.actions.unsqueeze(-1)).squeeze(-1)
         return full_precision(logits).squeeze(-1)

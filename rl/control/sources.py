@@ -10,13 +10,14 @@ from typing import NamedTuple, Protocol
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rl.control.demonstrations import Subsampled
+from rl.control.discriminator_updates import VERDICTS, AutogradUpdates
 from rl.control.discriminators import embed
 from rl.control.earning import Earned, Ends, absorbing_logit, ending
+from rl.control.fused_discriminator import fast
 from rl.control.replay import Replay
-from rl.control.transitions import Transitions, concatenate
+from rl.control.transitions import Transitions
 from rl.objectives import Objective
 from rl.penalties import Penalty
 from rl.rollout import Rollout
@@ -149,41 +150,31 @@ class Adversary:
     ) -> None:
         """`minus` is subtracted from the discriminator's output: AIRL's log pi; see `nothing`."""
         self.encoder, self.discriminator, self.demonstrations = encoder, discriminator, demonstrations
-        self.objective, self.penalty, self.optimizer = objective, penalty, optimizer
-        self.rules, self.engine, self.minus = rules, engine, minus
+        self.objective, self.rules, self.engine, self.minus = objective, rules, engine, minus
+        self.update = fast(
+            AutogradUpdates(discriminator, objective, penalty, optimizer, engine, rules.batch, rules.entropy)
+        )
         self.ending = 0.0
 
     def judge(self, steps: Transitions) -> Float[Tensor, "*places"]:
         """Give the logits of raw steps."""
-        return self.discriminator(embed(self.encoder, steps)) - self.minus(steps)
+        logits: Tensor = self.discriminator(embed(self.encoder, steps))
+        return logits - self.minus(steps)
 
     def reward(self) -> Earned:
         """Return what steps earn now."""
         return Earned(self.judge, self.objective, self.rules.limit, self.ending)
 
     def learn(self, fake: Callable[[int], Transitions], updates: int, agent: Ends) -> Metrics:
-        """Make some updates, then weigh the absorbing state anew."""
+        """Make updates, one at least, then weigh the absorbing state anew; means of the verdicts."""
         n, device = self.rules, self.engine.device
         real, own = self.demonstrations.pairs(updates * n.batch).to(device), fake(updates * n.batch).to(device)
         seen_real, seen_own = embed(self.encoder, real), embed(self.encoder, own)
-        minus_real, minus_own = self.minus(real), self.minus(own)
-        metrics: list[Tensor] = []
-        self.discriminator.train()
-        for update in range(updates):
-            part = slice(update * n.batch, (update + 1) * n.batch)
-            a, b = (Transitions(*(field[part] for field in steps)) for steps in (seen_real, seen_own))
-            penalised = self.penalty(self.discriminator, a, b)
-            judged = self.discriminator(concatenate(a, b)) - torch.cat([minus_real[part], minus_own[part]])
-            on_real, on_own = judged.split(n.batch)
-            told_apart = self.objective.discriminator_loss(on_real, on_own)
-            loss = told_apart + penalised - n.entropy * bernoulli_entropy(judged)
-            self.engine.update(self.optimizer, loss, name="discriminator")
-            metrics.append(verdicts(loss, on_real, on_own))
-        self.discriminator.eval()
+        told = self.update(seen_real, seen_own, (self.minus(real), self.minus(own)))
         if n.absorbing:
             logit = absorbing_logit(self.demonstrations.ends, agent)
             self.ending = ending(self.objective, logit, n.discount, n.limit)
-        return dict(zip(VERDICTS, torch.stack(metrics).mean(0), strict=True)) if metrics else {}
+        return dict(zip(VERDICTS, told, strict=True))
 
     def pay(self, rollout: Rollout[Transitions]) -> Float[Tensor, "batch time"]:
         """Pay a rollout."""
@@ -202,21 +193,6 @@ class Adversary:
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Take it up."""
         self.ending = float(state["ending"])
-
-
-VERDICTS = ("d/loss", "d/accuracy_expert", "d/accuracy_agent", "d/logit_expert", "d/logit_agent")
-
-
-@torch.no_grad()
-def verdicts(loss: Tensor, on_real: Tensor, on_own: Tensor) -> Float[Tensor, "verdicts"]:
-    """Return loss, accuracies and mean logits of one update."""
-    right = (on_real > 0).float().mean(), (on_own < 0).float().mean()
-    return torch.stack([loss.detach(), *right, on_real.mean(), on_own.mean()])
-
-
-def bernoulli_entropy(logits: Float[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Mean entropy of the verdict sigmoid(l), in nats: softplus(l) - l sigmoid(l)."""
-    return (F.softplus(logits) - logits * logits.sigmoid()).mean()
 
 
 def nothing(steps: Transitions) -> Float[Tensor, "rows"]:

@@ -1,0 +1,408 @@
+"""Updates of a perceptron that judges steps, all derivatives written out: what `AutogradUpdates` does, in less time.
+
+Layer k = 1 .. L gives s_k = h_k-1 W_k' + b_k and h_k = phi(s_k), with h_0 the inputs. The logit is s_L, for discrete
+actions its number at the action: `picks` is one there, zero elsewhere. With spectral normalisation W = V / norm(V).
+
+A penalty looks at the gradient of the logit in the inputs. That is a second pass through the same matrices, downwards:
+p_L = picks, g_k-1 = p_k W_k, p_k = g_k phi'(s_k), so its derivative is a third one, upwards; no graph is needed.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rl.control.discriminator_updates import AutogradUpdates, Minus, Updates, bernoulli_entropy, parts, verdicts
+from rl.control.discriminators import SpectralLinear, StepDiscriminator
+from rl.control.flat import Flat
+from rl.control.transitions import Transitions
+from rl.objectives import GAIL, Objective
+from rl.penalties import GradientPenalty, NoPenalty
+from rl.runtime.errors import Diverged
+
+Rows = Float[Tensor, "rows width"]
+PerRow = Float[Tensor, "rows"]
+Scalar = Float[Tensor, ""]
+Scale = Float[Tensor, "inputs"]
+Slope = Callable[[PerRow], PerRow]
+_AHEAD = 16  # updates laid out together: enough to share the cost of a call, few enough to stay in the cache
+
+
+def fast(updates: AutogradUpdates) -> Updates:
+    """Return the same updates with written-out derivatives, where there are any, else `updates`.
+
+    There are some for a StepDiscriminator without dropout, a gradient penalty or none, torch's fused Adam (one group,
+    without extras), float32, one rank. With spectral normalisation there is one power iteration for each update, where
+    autograd makes one for each pass.
+    """
+    net, penalty, optimizer, engine = updates.discriminator, updates.penalty, updates.optimizer, updates.engine
+    if not (
+        type(net) is StepDiscriminator
+        and not net.description["dropout"]
+        and type(penalty) in (GradientPenalty, NoPenalty)
+        and type(optimizer) is torch.optim.Adam
+        and plain_adam(optimizer, net)
+        and engine.world == 1
+        and engine.precision != "fp16"
+    ):
+        return updates
+    asked = penalty if isinstance(penalty, GradientPenalty) else GradientPenalty(0.0)
+    return FusedUpdates(net, updates.objective, asked, optimizer, updates.batch, updates.entropy)
+
+
+def plain_adam(optimizer: torch.optim.Adam, net: nn.Module) -> bool:
+    """Whether it is the fused Adam on all weights of the net, in their order, and nothing more."""
+    group = optimizer.param_groups[0]
+    extras = group["weight_decay"], group["amsgrad"], group["maximize"], not group["fused"]
+    same = [id(weight) for weight in group["params"]] == [id(weight) for weight in net.parameters()]
+    return len(optimizer.param_groups) == 1 and same and not any(extras)
+
+
+class FusedUpdates:
+    """See `fast`. The network's weights become views of one tensor."""
+
+    def __init__(
+        self,
+        net: StepDiscriminator,
+        objective: Objective,
+        penalty: GradientPenalty,
+        optimizer: torch.optim.Adam,
+        batch: int,
+        entropy: float,
+    ) -> None:
+        """Lay the weights out; a penalty of weight 0 is left out."""
+        self.net, self.objective, self.penalty, self.batch, self.entropy = net, objective, penalty, batch, entropy
+        self.weights = Flat(net.parameters())
+        self.layers = layers_of(net, self.weights.gradients)
+        self.activation = {"relu": RELU, "tanh": TANH}[str(net.description["activation"])]
+        self.adam = FlatMoments(optimizer, self.weights)
+        self.slope = slope_of(objective, entropy)
+        for weight in self.weights.parameters:
+            weight.grad = None  # autograd's, for whoever asks it; ours stay in `weights`
+
+    @torch.no_grad()
+    def __call__(self, real: Transitions, own: Transitions, minus: Minus) -> Float[Tensor, "verdicts"]:
+        """Update; raises ValueError if the network was moved since."""
+        self.weights.require_intact()
+        self.adam.take_up()
+        scale = self.net.scale
+        logits, penalties = [], []
+        for part in parts(real.rows, _AHEAD * self.batch):
+            a, b = (Transitions(*(field[part] for field in steps)) for steps in (real, own))
+            rows, picks = lay_out(self.net, a, b, self.batch, self.penalty.weight != 0)
+            less = torch.cat([held[part].view(-1, self.batch) for held in minus], 1)
+            for update in range(len(rows)):
+                judged, penalised = self.update(rows[update], picks[update], less[update], scale)
+                logits.append(judged)
+                penalties.append(penalised)
+        self.adam.hand_back()
+        return self.told(torch.stack(logits), torch.stack(penalties))
+
+    def update(self, rows: Rows, picks: Rows, minus: PerRow, scale: Scale) -> tuple[PerRow, Scalar]:
+        """Make one update on real rows, own rows and mixtures of both; the logits and the penalty before it."""
+        self.weights.gradients.zero_()
+        found = fill(self.layers, self.activation, rows, picks, minus, self.slope, self.penalty, scale)
+        self.adam.step()
+        return found
+
+    def told(self, logits: Float[Tensor, "updates rows"], penalties: Float[Tensor, "updates"]) -> Tensor:
+        """Return the verdicts; raise Diverged if anything is not finite."""
+        if not torch.stack([logits.sum(), penalties.sum(), self.weights.values.sum()]).isfinite().all():
+            good = (logits.sum(1) + penalties).isfinite().tolist()
+            place = f"update {good.index(False) + 1}" if False in good else "the weights after update"
+            raise Diverged(f"discriminator: {place} of {len(good)} in this round is not finite")
+        on_real, on_own = (side.flatten() for side in logits.chunk(2, 1))
+        loss = self.objective.discriminator_loss(on_real, on_own) - self.entropy * bernoulli_entropy(logits)
+        return verdicts(loss + penalties.mean(), on_real, on_own)
+
+
+def lay_out(
+    net: StepDiscriminator, real: Transitions, own: Transitions, batch: int, mixed: bool
+) -> tuple[Float[Tensor, "updates rows inputs"], Float[Tensor, "updates rows outputs"]]:
+    """Return inputs and picks for each update: real rows, own rows, and mixtures if asked for, of the real actions."""
+    inputs, picks = [
+        [part.view(-1, batch, part.shape[1]) for part in found]
+        for found in ([net.inputs(real), net.inputs(own)], [picks_of(net, real), picks_of(net, own)])
+    ]
+    if mixed:
+        share = torch.rand(inputs[0].shape[:2], dtype=inputs[0].dtype, device=inputs[0].device)
+        inputs.append(inputs[1].lerp(inputs[0], share.unsqueeze(2)))
+        picks.append(picks[0])
+    return torch.cat(inputs, 1), torch.cat(picks, 1)
+
+
+def picks_of(net: StepDiscriminator, steps: Transitions) -> Rows:
+    """Return one for the number of the output that is the logit, zero for others."""
+    if net.chosen:
+        return F.one_hot(steps.actions, net.outputs).to(steps.obs)
+    return steps.obs.new_ones(steps.rows, 1)
+
+
+# --- layers
+
+
+class Activation(NamedTuple):
+    """What follows a layer."""
+
+    apply_: Callable[[Rows], Rows]
+    """in place"""
+    through: Callable[[Rows, Rows], Rows]
+    """the gradient in its input, from that in its output and the output"""
+    bends: bool
+    """whether it has a second derivative, phi'' = -2 phi phi'"""
+
+
+def _through_relu(gradient: Rows, output: Rows) -> Rows:
+    through: Rows = torch.ops.aten.threshold_backward(gradient, output, 0)
+    return through
+
+
+def _through_tanh(gradient: Rows, output: Rows) -> Rows:
+    through: Rows = torch.ops.aten.tanh_backward(gradient, output)
+    return through
+
+
+RELU = Activation(torch.relu_, _through_relu, bends=False)
+TANH = Activation(torch.tanh_, _through_tanh, bends=True)
+
+
+class Layer(Protocol):
+    """A linear layer that acts by `matrix` and `bias`, and where their gradients go."""
+
+    matrix: Float[Tensor, "outputs inputs"]
+    bias: Float[Tensor, "outputs"]
+    of_matrix: Float[Tensor, "outputs inputs"]
+    of_bias: Float[Tensor, "outputs"]
+
+    def prepare(self) -> None:
+        """Work out the matrix."""
+        ...
+
+    def finish(self) -> None:
+        """Turn the gradient of the matrix into that of the weight."""
+        ...
+
+
+class PlainLayer:
+    """A layer that acts by its weight."""
+
+    def __init__(self, layer: nn.Linear, of_matrix: Tensor, of_bias: Tensor) -> None:
+        self.matrix, self.bias = layer.weight.detach(), layer.bias.detach()
+        self.of_matrix, self.of_bias = of_matrix.view_as(self.matrix), of_bias
+
+    def prepare(self) -> None:
+        """Nothing to do."""
+
+    def finish(self) -> None:
+        """Nothing to do."""
+
+
+class SpectralLayer(PlainLayer):
+    """A layer whose weight is divided by norm = left' weight right, after one power iteration."""
+
+    def __init__(self, layer: SpectralLinear, of_matrix: Tensor, of_bias: Tensor) -> None:
+        super().__init__(layer, of_matrix, of_bias)
+        self.weight, self.direction = layer.weight.detach(), layer.direction
+
+    def prepare(self) -> None:
+        """Follow the singular vectors, and divide."""
+        self.right = F.normalize(self.weight.t().mv(self.direction), dim=0)
+        image = self.weight.mv(self.right)
+        self.direction.copy_(F.normalize(image, dim=0))
+        self.norm = torch.dot(self.direction, image)
+        self.matrix = self.weight / self.norm
+
+    def finish(self) -> None:
+        """dL/dV = (dL/dW - <dL/dW, W> left right') / norm."""
+        along = torch.dot(self.of_matrix.view(-1), self.matrix.view(-1))
+        self.of_matrix.addr_(self.direction * along, self.right, alpha=-1).div_(self.norm)
+
+
+def layers_of(net: StepDiscriminator, gradients: Float[Tensor, "weights"]) -> list[Layer]:
+    """Return the layers, whose gradients are views of one vector, in the order of the parameters."""
+    linears = [layer for layer in net.net if isinstance(layer, nn.Linear)]
+    sizes = [size for layer in linears for size in (layer.weight.numel(), layer.bias.numel())]
+    pieces = torch.split(gradients, sizes)
+    return [_layer(*found) for found in zip(linears, pieces[::2], pieces[1::2], strict=True)]
+
+
+def _layer(layer: nn.Linear, of_matrix: Tensor, of_bias: Tensor) -> Layer:
+    if isinstance(layer, SpectralLinear):
+        return SpectralLayer(layer, of_matrix, of_bias)
+    return PlainLayer(layer, of_matrix, of_bias)
+
+
+# --- passes
+
+
+def fill(
+    layers: list[Layer],
+    activation: Activation,
+    rows: Rows,
+    picks: Rows,
+    minus: PerRow,
+    slope: Slope,
+    penalty: GradientPenalty,
+    scale: Scale,
+) -> tuple[PerRow, Scalar]:
+    """Add the gradients of loss and penalty to those of the layers; the logits and the penalty.
+
+    The rows beyond `minus` are mixtures, where the gradient is penalised that is taken in what is `scale` times the
+    input.
+    """
+    judged, mixed = len(minus), slice(len(minus), len(rows))
+    for layer in layers:
+        layer.prepare()
+    passed = forward(rows, layers, activation)
+    logits = (passed[-1][:judged] * picks[:judged]).sum(1).sub_(minus)
+    bends: list[Rows] = []
+    penalised = logits.new_zeros(())
+    if judged < len(rows):
+        outputs = [held[mixed] for held in passed]
+        slopes, gradients = downwards(picks[mixed], outputs, layers, activation)
+        penalised, of_gradients = penalty_slope(gradients / scale, penalty)
+        bends = upwards(of_gradients.div_(scale), slopes, outputs, layers, activation)
+    of_sums = slope(logits).unsqueeze(1) * picks[:judged]
+    if bends:
+        of_sums = F.pad(of_sums, (0, 0, 0, len(rows) - judged))  # the mixtures pass on their bends alone
+    backward(of_sums, bends, passed, layers, activation)
+    for layer in layers:
+        layer.finish()
+    return logits, penalised
+
+
+def forward(rows: Rows, layers: list[Layer], activation: Activation) -> list[Rows]:
+    """Return h_0 .. h_L-1 and s_L."""
+    passed = [rows]
+    for layer in layers[:-1]:
+        passed.append(activation.apply_(torch.addmm(layer.bias, passed[-1], layer.matrix.t())))
+    return [*passed, torch.addmm(layers[-1].bias, passed[-1], layers[-1].matrix.t())]
+
+
+def downwards(picks: Rows, passed: list[Rows], layers: list[Layer], activation: Activation) -> tuple[list[Rows], Rows]:
+    """Return the slopes of the logits p_1 .. p_L, and g_0, those in the inputs."""
+    slopes = [picks]
+    for k in range(len(layers) - 1, 0, -1):
+        slopes.append(activation.through(slopes[-1].mm(layers[k].matrix), passed[k]))
+    return slopes[::-1], slopes[-1].mm(layers[0].matrix)
+
+
+def upwards(
+    of_gradients: Rows, slopes: list[Rows], passed: list[Rows], layers: list[Layer], activation: Activation
+) -> list[Rows]:
+    """Lead a loss's slope in g_0 back through `downwards` into the matrices' gradients; its slopes in s_1 .. s_L-1.
+
+    The latter, (slope in p_k) g_k phi''(s_k), are none where the activation has no second derivative.
+    """
+    above, bends = of_gradients, []
+    for k, (layer, slope) in enumerate(zip(layers, slopes, strict=True), 1):
+        layer.of_matrix.addmm_(slope.t(), above)
+        if k < len(layers):
+            of_slope = above.mm(layer.matrix.t())
+            above = activation.through(of_slope, passed[k])
+            if activation.bends:
+                bends.append(of_slope.mul_(slope).mul_(passed[k]).mul_(-2))
+    return bends
+
+
+def backward(of_sums: Rows, bends: list[Rows], passed: list[Rows], layers: list[Layer], activation: Activation) -> None:
+    """Lead the slopes in s_L of the first rows back into the gradients; `bends` join on the way, in the last rows."""
+    rows = len(of_sums)
+    for k in range(len(layers) - 1, -1, -1):
+        layers[k].of_matrix.addmm_(of_sums.t(), passed[k][:rows])
+        layers[k].of_bias.add_(of_sums.sum(0))
+        if k:
+            of_sums = activation.through(of_sums.mm(layers[k].matrix), passed[k][:rows])
+            for bend in bends[k - 1 : k]:
+                of_sums[-len(bend) :].add_(bend)
+
+
+# --- losses
+
+
+def penalty_slope(gradients: Rows, penalty: GradientPenalty) -> tuple[Scalar, Rows]:
+    """Return weight E | |gradient| - target |^power, and its slope in the gradients."""
+    norms = gradients.square().sum(1).add_(1e-12).sqrt_()
+    gaps = norms - penalty.target
+    steepness = gaps.abs().pow_(penalty.power - 1).mul_(gaps.sign())
+    cost = penalty.weight * (gaps * steepness).mean()
+    return cost, gradients * steepness.mul_(penalty.weight * penalty.power / len(norms)).div_(norms).unsqueeze(1)
+
+
+def slope_of(objective: Objective, entropy: float) -> Slope:
+    """Return the slope of the loss in the logits [rows], of which the first half is real."""
+    if getattr(type(objective), "discriminator_loss", None) is GAIL.discriminator_loss:
+        return lambda logits: logistic_slope(logits, entropy)
+    return lambda logits: autograd_slope(logits, objective, entropy)
+
+
+def logistic_slope(logits: PerRow, entropy: float) -> PerRow:
+    """(D - [real]) / batch, plus `entropy` times l D (1 - D), the fall of the entropy, over all rows."""
+    judged = logits.sigmoid()
+    slope = judged / (len(logits) // 2)
+    slope[: len(logits) // 2].sub_(1 / (len(logits) // 2))
+    return slope.add_(judged.addcmul(judged, judged, value=-1).mul_(logits), alpha=entropy / len(logits))
+
+
+def autograd_slope(logits: PerRow, objective: Objective, entropy: float) -> PerRow:
+    """Ask autograd, from the logits on."""
+    with torch.enable_grad():
+        leaf = logits.detach().requires_grad_()
+        loss = objective.discriminator_loss(*leaf.chunk(2)) - entropy * bernoulli_entropy(leaf)
+        return torch.autograd.grad(loss, leaf)[0]
+
+
+class FlatMoments:
+    """The step of a torch.optim.Adam in one call; between calls the optimizer's own state is the true one."""
+
+    def __init__(self, optimizer: torch.optim.Adam, weights: Flat) -> None:
+        self.optimizer, self.weights = optimizer, weights
+        self.first, self.second = torch.zeros_like(weights.values), torch.zeros_like(weights.values)
+        self.count = torch.zeros((), device=weights.values.device)
+        sizes = [weight.numel() for weight in weights.parameters]
+        self.views = [
+            (weight, first.view_as(weight), second.view_as(weight))
+            for weight, first, second in zip(
+                weights.parameters, torch.split(self.first, sizes), torch.split(self.second, sizes), strict=True
+            )
+        ]
+
+    def take_up(self) -> None:
+        """Read the optimizer's state, which may be a new one, and hold it as views."""
+        for weight, first, second in self.views:
+            state = self.optimizer.state[weight]
+            if not state:
+                state["step"] = torch.zeros_like(self.count)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(first), torch.zeros_like(second)
+            first.copy_(state["exp_avg"])
+            second.copy_(state["exp_avg_sq"])
+            self.count.copy_(state["step"])
+            state["exp_avg"], state["exp_avg_sq"] = first, second
+
+    def step(self) -> None:
+        """Move the weights against their gradients."""
+        group = self.optimizer.param_groups[0]
+        self.count += 1
+        torch._fused_adam_(
+            [self.weights.values],
+            [self.weights.gradients],
+            [self.first],
+            [self.second],
+            [],
+            [self.count],
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=0.0,
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def hand_back(self) -> None:
+        """Tell the optimizer how many steps were made; the moments it has."""
+        for weight, _, _ in self.views:
+            self.optimizer.state[weight]["step"].copy_(self.count)
