@@ -46,6 +46,8 @@ class SAC:
     """learning rate of the temperature's logarithm; 0 keeps the temperature"""
     entropy_per_number: float = -1.0
     """target entropy in nats for each number of the action, scaled to [-1, 1]"""
+    entropy_share: float = 0.5
+    """target entropy of choices, as a share of log(choices); the paper's 0.98 hardly lets an actor choose"""
 
 
 class Workplace(Protocol):

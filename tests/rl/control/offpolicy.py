@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rl.control.discrete_sac import DiscreteSACAgent
 from rl.control.encoder import Encoder
 from rl.control.normaliser import Normaliser
 from rl.control.sac import SAC, SACAgent
 from rl.control.spaces import Actions, Observations, Part
+from rl.control.td3 import TD3Agent
 from rl.control.transitions import Transitions
 
 VECTOR = Observations(4, torch.float32, (Part("", "vector", (4,), 0, 4),))
@@ -73,3 +75,41 @@ def sac_losses(agent: SACAgent, steps: Transitions, rewards: Tensor, noise: Tens
     actor_loss = (alpha * log_probs - values.min(0).values).mean()
     target_entropy = numbers.entropy_per_number * agent.numbers
     return critic_loss + actor_loss - agent.log_alpha * (log_probs.detach().mean() + target_entropy)
+
+
+def discrete_agent(hidden: tuple[int, ...] = (7, 5), observations: Observations = VECTOR) -> DiscreteSACAgent:
+    """Give a small agent for choices that has opinions."""
+    encoder: nn.Module = Encoder(observations, 6) if observations is PIXELS else Normaliser(observations.width)
+    agent = DiscreteSACAgent(encoder, 6 if observations is PIXELS else observations.width, CHOICE, hidden, alpha=0.4)
+    with torch.no_grad():
+        for weight in (*agent.actor.parameters(), *agent.targets.parameters()):
+            weight.add_(torch.randn_like(weight), alpha=0.5)
+    return agent
+
+
+def discrete_losses(agent: DiscreteSACAgent, steps: Transitions, rewards: Tensor, numbers: SAC) -> Tensor:
+    """Add the losses of critics, actor and temperature for choices."""
+    features, alpha = agent.encoder(steps.obs), agent.log_alpha.detach().exp()
+    with torch.no_grad():
+        after = torch.distributions.Categorical(logits=agent.actor(agent.encoder(steps.next_obs))[0])
+        least = agent.targets(agent.encoder(steps.next_obs)).min(0).values
+        worth = (after.probs * least).sum(-1) + alpha * after.entropy()
+        targets = rewards + numbers.gamma * worth * (~steps.terminated)
+    values = agent.critics(features)
+    taken = values.gather(2, steps.actions.expand(2, -1).unsqueeze(-1)).squeeze(-1)
+    critic_loss = sum(0.5 * F.mse_loss(of_one, targets) for of_one in taken)
+    now = torch.distributions.Categorical(logits=agent.actor(features.detach())[0])
+    actor_loss = -((now.probs * values.detach().min(0).values).sum(-1) + alpha * now.entropy()).mean()
+    excess = now.entropy().detach().mean() - numbers.entropy_share * math.log(3)
+    return critic_loss + actor_loss + agent.log_alpha * excess
+
+
+def td3_agent(hidden: tuple[int, ...] = (7, 5), observations: Observations = VECTOR) -> TD3Agent:
+    """Give a small deterministic agent that has opinions."""
+    encoder: nn.Module = Encoder(observations, 6) if observations is PIXELS else Normaliser(observations.width)
+    agent = TD3Agent(encoder, 6 if observations is PIXELS else observations.width, BOX, hidden)
+    with torch.no_grad():
+        for name, weight in agent.named_parameters():
+            if "actor" in name or "target" in name:
+                weight.add_(torch.randn_like(weight), alpha=0.3)
+    return agent
