@@ -8,11 +8,13 @@ p_L = picks, g_k-1 = p_k W_k, p_k = g_k phi'(s_k), so its derivative is a third 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.linalg import vector_norm
 from torch.nn import functional as F
 
 from rl.control.discriminator_updates import AutogradUpdates, Minus, Updates, bernoulli_entropy, parts, verdicts
@@ -26,7 +28,7 @@ from rl.runtime.errors import Diverged
 Rows = Float[Tensor, "rows width"]
 PerRow = Float[Tensor, "rows"]
 Scalar = Float[Tensor, ""]
-Scale = Float[Tensor, "inputs"]
+PerInput = Float[Tensor, "inputs"]
 Slope = Callable[[PerRow], PerRow]
 _AHEAD = 16  # updates laid out together: enough to share the cost of a call, few enough to stay in the cache
 
@@ -88,23 +90,23 @@ class FusedUpdates:
         """Update; raises ValueError if the network was moved since."""
         self.weights.require_intact()
         self.adam.take_up()
-        scale = self.net.scale
+        stretch = self.net.scale.square().reciprocal()
         logits, penalties = [], []
         for part in parts(real.rows, _AHEAD * self.batch):
             a, b = (Transitions(*(field[part] for field in steps)) for steps in (real, own))
             rows, picks = lay_out(self.net, a, b, self.batch, self.penalty.weight != 0)
             less = torch.cat([held[part].view(-1, self.batch) for held in minus], 1)
             for update in range(len(rows)):
-                judged, penalised = self.update(rows[update], picks[update], less[update], scale)
+                judged, penalised = self.update(rows[update], picks[update], less[update], stretch)
                 logits.append(judged)
                 penalties.append(penalised)
         self.adam.hand_back()
         return self.told(torch.stack(logits), torch.stack(penalties))
 
-    def update(self, rows: Rows, picks: Rows, minus: PerRow, scale: Scale) -> tuple[PerRow, Scalar]:
+    def update(self, rows: Rows, picks: Rows, minus: PerRow, stretch: PerInput) -> tuple[PerRow, Scalar]:
         """Make one update on real rows, own rows and mixtures of both; the logits and the penalty before it."""
         self.weights.gradients.zero_()
-        found = fill(self.layers, self.activation, rows, picks, minus, self.slope, self.penalty, scale)
+        found = fill(self.layers, self.activation, rows, picks, minus, self.slope, self.penalty, stretch)
         self.adam.step()
         return found
 
@@ -149,24 +151,24 @@ class Activation(NamedTuple):
 
     apply_: Callable[[Rows], Rows]
     """in place"""
-    through: Callable[[Rows, Rows], Rows]
-    """the gradient in its input, from that in its output and the output"""
+    through_: Callable[[Rows, Rows], Rows]
+    """the gradient in its input, from that in its output, in place, and the output"""
     bends: bool
     """whether it has a second derivative, phi'' = -2 phi phi'"""
 
 
-def _through_relu(gradient: Rows, output: Rows) -> Rows:
-    through: Rows = torch.ops.aten.threshold_backward(gradient, output, 0)
+def _through_relu_(gradient: Rows, output: Rows) -> Rows:
+    through: Rows = torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
     return through
 
 
-def _through_tanh(gradient: Rows, output: Rows) -> Rows:
-    through: Rows = torch.ops.aten.tanh_backward(gradient, output)
+def _through_tanh_(gradient: Rows, output: Rows) -> Rows:
+    through: Rows = torch.ops.aten.tanh_backward.grad_input(gradient, output, grad_input=gradient)
     return through
 
 
-RELU = Activation(torch.relu_, _through_relu, bends=False)
-TANH = Activation(torch.tanh_, _through_tanh, bends=True)
+RELU = Activation(torch.relu_, _through_relu_, bends=False)
+TANH = Activation(torch.tanh_, _through_tanh_, bends=True)
 
 
 class Layer(Protocol):
@@ -209,10 +211,11 @@ class SpectralLayer(PlainLayer):
 
     def prepare(self) -> None:
         """Follow the singular vectors, and divide."""
-        self.right = F.normalize(self.weight.t().mv(self.direction), dim=0)
-        image = self.weight.mv(self.right)
-        self.direction.copy_(F.normalize(image, dim=0))
-        self.norm = torch.dot(self.direction, image)
+        right = torch.mv(self.weight.t(), self.direction)
+        self.right = right.div_(vector_norm(right))
+        image = torch.mv(self.weight, self.right)
+        self.norm = vector_norm(image)
+        torch.div(image, self.norm, out=self.direction)
         self.matrix = self.weight / self.norm
 
     def finish(self) -> None:
@@ -246,12 +249,12 @@ def fill(
     minus: PerRow,
     slope: Slope,
     penalty: GradientPenalty,
-    scale: Scale,
+    stretch: PerInput,
 ) -> tuple[PerRow, Scalar]:
-    """Add the gradients of loss and penalty to those of the layers; the logits and the penalty.
+    """Write the gradients of loss and penalty into those of the layers, which are zero; the logits and the penalty.
 
-    The rows beyond `minus` are mixtures, where the gradient is penalised that is taken in what is `scale` times the
-    input.
+    The rows beyond `minus` are mixtures, where the gradient is penalised; `stretch` is the square of how much an input
+    moves with the number that it stands for.
     """
     judged, mixed = len(minus), slice(len(minus), len(rows))
     for layer in layers:
@@ -263,8 +266,8 @@ def fill(
     if judged < len(rows):
         outputs = [held[mixed] for held in passed]
         slopes, gradients = downwards(picks[mixed], outputs, layers, activation)
-        penalised, of_gradients = penalty_slope(gradients / scale, penalty)
-        bends = upwards(of_gradients.div_(scale), slopes, outputs, layers, activation)
+        penalised, of_gradients = penalty_slope(gradients, penalty, stretch)
+        bends = upwards(of_gradients, slopes, outputs, layers, activation)
     of_sums = slope(logits).unsqueeze(1) * picks[:judged]
     if bends:
         of_sums = F.pad(of_sums, (0, 0, 0, len(rows) - judged))  # the mixtures pass on their bends alone
@@ -286,7 +289,7 @@ def downwards(picks: Rows, passed: list[Rows], layers: list[Layer], activation: 
     """Return the slopes of the logits p_1 .. p_L, and g_0, those in the inputs."""
     slopes = [picks]
     for k in range(len(layers) - 1, 0, -1):
-        slopes.append(activation.through(slopes[-1].mm(layers[k].matrix), passed[k]))
+        slopes.append(activation.through_(slopes[-1].mm(layers[k].matrix), passed[k]))
     return slopes[::-1], slopes[-1].mm(layers[0].matrix)
 
 
@@ -302,9 +305,9 @@ def upwards(
         layer.of_matrix.addmm_(slope.t(), above)
         if k < len(layers):
             of_slope = above.mm(layer.matrix.t())
-            above = activation.through(of_slope, passed[k])
             if activation.bends:
-                bends.append(of_slope.mul_(slope).mul_(passed[k]).mul_(-2))
+                bends.append((of_slope * slope).mul_(passed[k]).mul_(-2))
+            above = activation.through_(of_slope, passed[k])
     return bends
 
 
@@ -313,9 +316,9 @@ def backward(of_sums: Rows, bends: list[Rows], passed: list[Rows], layers: list[
     rows = len(of_sums)
     for k in range(len(layers) - 1, -1, -1):
         layers[k].of_matrix.addmm_(of_sums.t(), passed[k][:rows])
-        layers[k].of_bias.add_(of_sums.sum(0))
+        torch.sum(of_sums, 0, out=layers[k].of_bias)
         if k:
-            of_sums = activation.through(of_sums.mm(layers[k].matrix), passed[k][:rows])
+            of_sums = activation.through_(of_sums.mm(layers[k].matrix), passed[k][:rows])
             for bend in bends[k - 1 : k]:
                 of_sums[-len(bend) :].add_(bend)
 
@@ -323,36 +326,44 @@ def backward(of_sums: Rows, bends: list[Rows], passed: list[Rows], layers: list[
 # --- losses
 
 
-def penalty_slope(gradients: Rows, penalty: GradientPenalty) -> tuple[Scalar, Rows]:
-    """Return weight E | |gradient| - target |^power, and its slope in the gradients."""
-    norms = gradients.square().sum(1).add_(1e-12).sqrt_()
+def penalty_slope(gradients: Rows, penalty: GradientPenalty, stretch: PerInput) -> tuple[Scalar, Rows]:
+    """Return weight E | |gradient| - target |^power, where |gradient|^2 = sum stretch gradient^2; and its slope."""
+    norms = gradients.square().mv(stretch).add_(1e-12).sqrt_()  # the root has no derivative at zero
     gaps = norms - penalty.target
-    steepness = gaps.abs().pow_(penalty.power - 1).mul_(gaps.sign())
-    cost = penalty.weight * (gaps * steepness).mean()
-    return cost, gradients * steepness.mul_(penalty.weight * penalty.power / len(norms)).div_(norms).unsqueeze(1)
+    steep = gaps if penalty.power == 2 else gaps.abs().pow_(penalty.power - 1).copysign_(gaps)
+    cost = torch.dot(gaps, steep).mul_(penalty.weight / len(norms))
+    factors = (steep / norms).mul_(penalty.weight * penalty.power / len(norms))
+    return cost, torch.outer(factors, stretch).mul_(gradients)
 
 
 def slope_of(objective: Objective, entropy: float) -> Slope:
-    """Return the slope of the loss in the logits [rows], of which the first half is real."""
-    if getattr(type(objective), "discriminator_loss", None) is GAIL.discriminator_loss:
-        return lambda logits: logistic_slope(logits, entropy)
-    return lambda logits: autograd_slope(logits, objective, entropy)
+    """Return the slope in the logits [rows], the first half of them real, of the loss less the weighted entropy."""
+    logistic = getattr(type(objective), "discriminator_loss", None) is GAIL.discriminator_loss
+    told_apart = logistic_slope if logistic else partial(autograd_slope, objective)
+    if entropy == 0:
+        return told_apart
+    return lambda logits: told_apart(logits).sub_(entropy_slope(logits), alpha=entropy)
 
 
-def logistic_slope(logits: PerRow, entropy: float) -> PerRow:
-    """(D - [real]) / batch, plus `entropy` times l D (1 - D), the fall of the entropy, over all rows."""
-    judged = logits.sigmoid()
-    slope = judged / (len(logits) // 2)
-    slope[: len(logits) // 2].sub_(1 / (len(logits) // 2))
-    return slope.add_(judged.addcmul(judged, judged, value=-1).mul_(logits), alpha=entropy / len(logits))
+def logistic_slope(logits: PerRow) -> PerRow:
+    """(D - [real]) / batch."""
+    batch = len(logits) // 2
+    slope = logits.sigmoid().div_(batch)
+    slope[:batch].sub_(1 / batch)
+    return slope
 
 
-def autograd_slope(logits: PerRow, objective: Objective, entropy: float) -> PerRow:
+def autograd_slope(objective: Objective, logits: PerRow) -> PerRow:
     """Ask autograd, from the logits on."""
     with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
-        loss = objective.discriminator_loss(*leaf.chunk(2)) - entropy * bernoulli_entropy(leaf)
-        return torch.autograd.grad(loss, leaf)[0]
+        return torch.autograd.grad(objective.discriminator_loss(*leaf.chunk(2)), leaf)[0]
+
+
+def entropy_slope(logits: PerRow) -> PerRow:
+    """-l D (1 - D) / rows."""
+    judged = logits.sigmoid()
+    return judged.addcmul_(judged, judged, value=-1).mul_(logits).div_(-len(logits))
 
 
 class FlatMoments:

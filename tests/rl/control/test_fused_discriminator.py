@@ -86,7 +86,7 @@ def test_gradients_are_autograds(space, sees, hidden, activation, spectral, pena
     with torch.no_grad():
         found = fill(
             layers_of(net, held), {"relu": RELU, "tanh": TANH}[activation], rows[0], picks[0], minus,
-            slope_of(AIRL(), 0.3), penalty, net.scale,
+            slope_of(AIRL(), 0.3), penalty, net.scale.pow(-2),
         )  # fmt: skip
     torch.testing.assert_close(found[0], logits.detach())
     torch.testing.assert_close(found[1], cost.detach())
