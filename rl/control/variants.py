@@ -1,7 +1,7 @@
 """The table of imitators: a row is a generator, what judges it, and numbers."""
 
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from rl.control.discriminators import Sees
 from rl.control.ppo import PPO
@@ -17,11 +17,11 @@ Rewarded: TypeAlias = Literal["adversary", "environment", "expert-or-not", "cons
 class Numbers:
     """The numbers of an imitation run; each is a flag."""
 
-    steps: int = 300_000
+    steps: int = 2_000_000
     """steps in the environment"""
     envs: int = 16
     """environments side by side"""
-    horizon: int = 128
+    horizon: int = 256
     """steps in each of them between two updates"""
     trajectories: int = 0
     """of the demonstrations; 0 takes all"""
@@ -43,7 +43,7 @@ class Numbers:
     """units in the hidden layers of the discriminator"""
     d_activation: Literal["relu", "tanh"] = "relu"
     """after each of them"""
-    d_spectral: bool = False
+    d_spectral: bool = True
     """spectral normalisation of the discriminator"""
     d_dropout: float = 0.0
     """dropout of the discriminator"""
@@ -51,7 +51,7 @@ class Numbers:
     """Adam's rate for the discriminator"""
     d_batch: int = 256
     """the expert's steps in a batch of the discriminator, and as many of the agent's"""
-    d_ratio: float = 0.0625
+    d_ratio: float = 0.01
     """the discriminator's updates for each step in the environment"""
     d_penalty: float = 10.0
     """weight of the gradient penalty; 0: none"""
@@ -67,7 +67,7 @@ class Numbers:
     """the reward of the constant control"""
     floor: float = 1e-3
     """least standard deviation by which an observation is divided"""
-    ppo: PPO = field(default_factory=PPO)
+    ppo: PPO = field(default_factory=lambda: PPO(minibatch=512))
     trpo: TRPO = field(default_factory=TRPO)
     sac: SAC = field(default_factory=SAC)
 
@@ -112,13 +112,27 @@ VARIANTS = {
 
 PRESETS = ("default", "demo", "paper")
 
+CLASSIC = {"envs": 32, "horizon": 64, "d_spectral": False, "d_lr": 1e-3, "ppo": PPO(minibatch=256, lr=1e-3)}
+"""for environments whose steps cost next to nothing"""
+TASKS: dict[str, dict[str, Any]] = {
+    "CartPole-v1": {**CLASSIC, "steps": 150_000, "d_ratio": 0.004},
+    "Acrobot-v1": {**CLASSIC, "steps": 300_000, "d_ratio": 0.004},
+    "MountainCar-v0": {
+        **CLASSIC, "steps": 400_000, "d_ratio": 0.016, "ppo": PPO(minibatch=256, lr=1e-3, entropy_weight=0.01)
+    },
+}  # fmt: skip
+"""what differs from the defaults in an environment, for imitators that learn from their own steps"""
+OFF_POLICY: dict[str, Any] = {
+    "steps": 300_000, "envs": 4, "horizon": 64, "hidden": (128, 128), "d_ratio": 0.125, "d_batch": 128,
+    "update_ratio": 0.5,
+}  # fmt: skip
+
 
 def numbers_for(variant: str, env_id: str, preset: str) -> Numbers:
     """Return the numbers of a row for an environment."""
     row = VARIANTS[variant]
-    n = Numbers()
-    if row.generator in ("sac", "td3"):
-        n = replace(n, envs=4, horizon=64, hidden=(128, 128), d_spectral=True, d_ratio=0.125, d_batch=128)
     if variant == "bc":
-        n = replace(n, steps=0, clone_updates=20_000, hidden=(100, 100))
-    return n
+        return Numbers(steps=0, clone_updates=20_000, hidden=(100, 100))
+    if row.generator in ("sac", "td3"):
+        return Numbers(**OFF_POLICY)
+    return Numbers(**TASKS.get(env_id, {}))
