@@ -217,7 +217,7 @@ def test_a_bandit_with_a_known_optimum_is_solved() -> None:
     """One step pays -(a - 0.5)^2 / 0.5: with temperature alpha the best density is near N(0.5, alpha / 4)."""
     torch.manual_seed(0)
     actions = Actions("box", 1, (-2.0,), (2.0,))
-    agent = SACAgent(Normaliser(1), 1, actions, (32, 32), alpha=0.32)
+    agent = SACAgent(Normaliser(1), 1, actions, (64, 64), alpha=0.32)
     numbers = SAC(batch=64, actor_lr=3e-3, critic_lr=3e-3, alpha_lr=0.0)
     optimizer = SACOptimizer(agent, numbers)
     for _ in range(30):
@@ -226,7 +226,7 @@ def test_a_bandit_with_a_known_optimum_is_solved() -> None:
         steps = Transitions(obs, acts, obs, ends, torch.zeros(len(acts)))
         sac_round(agent, optimizer, steps, -2 * (acts[:, 0] - 0.5).square(), numbers)
     obs = torch.zeros(2000, 1)
-    assert float(agent.mode(obs[:1])) == pytest.approx(0.5, abs=0.05)
+    assert float(agent.mode(obs[:1])) == pytest.approx(0.5, abs=0.1)
     assert float(agent.act(obs).std()) == pytest.approx(math.sqrt(0.32 / 4), rel=0.25)
 
 
