@@ -1,5 +1,6 @@
 """A page that needs nothing but itself: no script, nothing fetched, light and dark."""
 
+import base64
 import os
 import re
 from collections.abc import Mapping
@@ -56,7 +57,8 @@ tr.first th, tr.first td { border-top: 2px solid var(--rule) }
 figure { margin: 0; display: flex; flex-direction: column; justify-content: space-between }
 figcaption { font-weight: 600; font-size: .87rem; overflow-wrap: anywhere }
 figcaption small { display: block; font-weight: 400 }
-svg { display: block; width: 100%; height: auto } .large { max-width: 780px }
+svg, img { display: block; width: 100%; height: auto } .large { max-width: 780px }
+img { border: 1px solid var(--rule); background: #fff }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.3rem; padding: 0; margin: .5rem 0 .9rem; list-style: none }
 .legend { font-size: .87rem }
 .legend i { display: inline-block; width: 1.5em; margin-right: .45em; vertical-align: middle; border-top: 3px solid }
@@ -77,7 +79,7 @@ for _place, _name in enumerate(("LIGHT", "DARK")):
 
 BASE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title><style>{{ style | safe }}</style></head>
 <body><main>
@@ -106,15 +108,29 @@ MEANING = {
 def render(body: str, values: Mapping[str, Any]) -> str:
     """Return a page around a template of its body; every value is escaped unless it is `Markup`."""
     page = '{% extends "base" %}{% block body %}' + body + "{% endblock %}"
+    return _environment(base=BASE, page=page).get_template("page").render({**values, "style": STYLE})
+
+
+def fragment(template: str, values: Mapping[str, Any]) -> Markup:
+    """Return a part of a page; every value is escaped unless it is `Markup`. `meaning` says what metrics mean."""
+    return Markup(_environment(part=template).get_template("part").render({"meaning": MEANING, **values}))
+
+
+def picture(png: bytes, words: str) -> Markup:
+    """Return a PNG inside the page; `words` say what it shows."""
+    return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(base64.b64encode(png).decode(), words)
+
+
+def _environment(**templates: str) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.DictLoader({"base": BASE, "page": page}),
+        loader=jinja2.DictLoader(templates),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "breakable": breakable}
-    return environment.get_template("page").render({**values, "style": STYLE, "meaning": MEANING})
+    return environment
 
 
 def breakable(name: str) -> Markup:

@@ -66,7 +66,9 @@ class Phase:
     colour: str
 
 
-def over_steps(lines: Sequence[Line], phases: Sequence[Phase], levels: Sequence[tuple[float, str]] = ()) -> Markup:
+def over_steps(
+    lines: Sequence[Line], phases: Sequence[Phase], levels: Sequence[tuple[float, str]] = (), x_label: str = ""
+) -> Markup:
     """Return a small figure of a metric over steps; `levels` are dashed horizontals: (value, colour)."""
     with _axes(3.6, 2.15) as (axes, result):
         for phase in phases:
@@ -78,6 +80,19 @@ def over_steps(lines: Sequence[Line], phases: Sequence[Phase], levels: Sequence[
         if phases:
             axes.set_xlim(phases[0].first, phases[-1].last)
         axes.locator_params(nbins=5)
+        axes.set_xlabel(x_label)
+    return result[0]
+
+
+def histogram(edges: Floats, groups: Sequence[tuple[Floats, str]], x_label: str) -> Markup:
+    """Return a small figure of the shares of each group's values between the edges; a group is counts and colour."""
+    with _axes(3.6, 2.15) as (axes, result):
+        for counts, colour in groups:
+            shares = np.asarray(counts) / max(sum(counts), 1)
+            axes.stairs(shares, edges, fill=True, color=COLOURS[colour][0], alpha=0.25, linewidth=0)
+            axes.stairs(shares, edges, color=COLOURS[colour][0], linewidth=1.4)
+        axes.locator_params(nbins=5)
+        axes.set_xlabel(x_label)
     return result[0]
 
 

@@ -15,7 +15,7 @@ Point = dict[str, float]
 MAIN = (
     "nll_oracle", "nll_test", "bleu_2", "bleu_3", "bleu_4", "bleu_5", "self_bleu_2", "self_bleu_3", "self_bleu_4",
     "self_bleu_5", "distinct_1", "distinct_2", "distinct_3", "distinct_4", "unique",
-    "fbd", "return_mean", "return_normalised", "p@5", "ndcg@5",
+    "fbd", "return_mean", "return_normalised", "return_std", "return_expert", "return_random", "p@5", "ndcg@5",
     "map", "mrr", "fid", "kid", "class_accuracy", "precision", "recall", "modes",
 )  # fmt: skip
 TRADE_OFFS = (
@@ -34,10 +34,17 @@ class Run:
     summary: Point
     curves: dict[str, list[Point]]
 
-    def series(self, key: str) -> tuple[list[float], list[float]]:
-        """Return the steps and the values of a metric, those that are finite."""
-        pairs = [(row["step"], row[key]) for row in self.rows if _finite(row.get(key))]
+    def series(self, key: str, over: str = "step") -> tuple[list[float], list[float]]:
+        """Return the steps, or another metric of the same rows, and the values of a metric, those that are finite."""
+        pairs = [(row[over], row[key]) for row in self.rows if _finite(row.get(over)) and _finite(row.get(key))]
         return [float(step) for step, _ in pairs], [float(value) for _, value in pairs]
+
+    @property
+    def task(self) -> str:
+        """Return the environment that an agent acts in, with its arguments; "" for other families."""
+        config = self.description["config"]
+        kwargs = config.get("env_kwargs", "{}")
+        return str(config.get("env", "")) + ("" if kwargs == "{}" else f" {kwargs}")
 
     def metrics(self) -> list[str]:
         """Return the names of the metrics that have a finite value: the main ones, other bare ones, then by prefix."""
@@ -45,12 +52,20 @@ class Run:
         return in_order(names)
 
 
+@dataclass(frozen=True)
+class Histogram:
+    """How many values fell between neighbouring edges, for several groups of values."""
+
+    edges: list[float]
+    counts: dict[str, list[float]]
+
+
 def read(folder: Path) -> Run:
     """Return a run, finished or not. Raises InputError naming file, line and column of what cannot be read."""
     return Run(
         folder,
         read_config(folder),
-        _read_rows(folder / "metrics.jsonl"),
+        read_rows(folder / "metrics.jsonl"),
         _read_summary(folder / "summary.json"),
         _read_curves(folder / "curves.json"),
     )
@@ -80,6 +95,27 @@ def read_samples(folder: Path, step: int, most: int) -> list[str]:
         return [line.rstrip("\n") for line in islice(file, most)]
 
 
+def read_histograms(folder: Path) -> dict[str, Histogram]:
+    """Return the histograms of a run by name; none if it has no histograms.json."""
+    path = folder / "histograms.json"
+    content, found = _read_json(path), {}
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: an object is expected")
+    for name, histogram in content.items():
+        if not isinstance(histogram, dict):
+            raise InputError(f"{path}: {name}: an object is expected")
+        edges, counts = histogram.get("edges"), histogram.get("counts")
+        if not _finite_list(edges) or len(edges) < 2 or sorted(edges) != edges:
+            raise InputError(f"{path}: {name}.edges: a list of rising numbers is expected")
+        if not isinstance(counts, dict):
+            raise InputError(f"{path}: {name}.counts: an object is expected")
+        for series, values in counts.items():
+            if not _finite_list(values) or len(values) != len(edges) - 1:
+                raise InputError(f"{path}: {name}.counts.{series}: {len(edges) - 1} numbers are expected")
+        found[name] = Histogram(edges, counts)
+    return found
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return a nested configuration as one level: `runtime.device`; the table of numbers needs no name."""
     flat: dict[str, Any] = {}
@@ -93,6 +129,10 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _finite_list(values: Any) -> bool:
+    return isinstance(values, list) and all(_finite(value) for value in values)
 
 
 def _read_json(path: Path) -> Any:
@@ -115,7 +155,8 @@ def _parse(text: str, path: Path, line: int = 0) -> Any:
         raise InputError(f"{path}:{line + 1}: not JSON: {error}") from error
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a metrics.jsonl that are whole; none if there is no file."""
     if not path.exists():
         return []
     rows: list[dict[str, Any]] = []

@@ -1,12 +1,17 @@
-"""Means over seeds, their 95 % intervals, and curves read at a place between their points."""
+"""Means over seeds, interquartile means over seeds and tasks, their 95 % intervals, and curves read between points."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 Floats = Sequence[float]
-FEWEST = 3  # below this a t-interval says next to nothing
+Array = NDArray[np.float64]
+FEWEST = 3  # below this an interval says next to nothing
+RESAMPLES = 5_000
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,74 @@ def t_cover(t: float, freedom: int) -> float:
         total += term
         term *= cosine**2 * k / (k + 1)
     return 2 / math.pi * (angle + sine * total) if odd else sine * total
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic of `n` runs and its 95 % bootstrap interval; nan bounds if a task has fewer than three."""
+
+    n: int
+    value: float
+    low: float
+    high: float
+
+
+def interquartile_mean(runs: Array) -> Array:
+    """Mean of the last axis [..., runs] without its lowest and highest quarter; Agarwal et al. 2021 (2108.13264).
+
+    As theirs, it leaves out floor(n / 4) at each end: of fewer than four runs it is the mean.
+    """
+    cut = runs.shape[-1] // 4
+    middle: Array = np.sort(runs, axis=-1)[..., cut : runs.shape[-1] - cut].mean(-1)
+    return middle
+
+
+def iqm(tasks: Sequence[Floats], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """Return the interquartile mean of all runs of all tasks, and its stratified bootstrap percentile interval.
+
+    Runs are drawn anew within each task (Agarwal et al. 2021, section 4.1), so that what tasks differ in is no noise.
+    From few runs the interval is too narrow: on one task of normal scores it holds the truth in 75 % of all cases at 3
+    runs, 91 % at 5, 94 % at 10; on four tasks in 87 % at 3, 93 % at 5. A task with more runs weighs more.
+    """
+    drawn = _resample(tasks, resamples, np.random.default_rng(seed))
+    return _estimate(lambda sets: interquartile_mean(np.concatenate(sets, axis=-1)), tasks, drawn)
+
+
+def improvement(
+    ours: Sequence[Floats], theirs: Sequence[Floats], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate:
+    """Return how likely a run of ours is better than one of theirs on the same task, the mean over tasks.
+
+    Agarwal et al. 2021, section 4.3: the Mann-Whitney statistic over its largest value, ties counted half.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = [*_resample(ours, resamples, generator), *_resample(theirs, resamples, generator)]
+    return _estimate(_probability, [*ours, *theirs], drawn)
+
+
+def _probability(sets: Sequence[Array]) -> Array:
+    half = len(sets) // 2
+    shares = []
+    for x, y in zip(sets[:half], sets[half:], strict=True):
+        difference = x[..., :, None] - y[..., None, :]
+        shares.append(((difference > 0) + 0.5 * (difference == 0)).mean((-1, -2)))
+    mean: Array = np.mean(shares, axis=0)
+    return mean
+
+
+def _resample(tasks: Sequence[Floats], resamples: int, generator: np.random.Generator) -> list[Array]:
+    """Draw for each task as many runs as it has, with replacement: [resamples, runs]."""
+    scores = (np.asarray(task, np.float64) for task in tasks)
+    return [task[generator.integers(len(task), size=(resamples, len(task)))] for task in scores]
+
+
+def _estimate(
+    statistic: Callable[[Sequence[Array]], Array], tasks: Sequence[Floats], drawn: Sequence[Array]
+) -> Estimate:
+    value = float(statistic([np.asarray(task, np.float64) for task in tasks]))
+    few = min(len(task) for task in tasks) < FEWEST
+    low, high = (math.nan, math.nan) if few else np.quantile(statistic(drawn), [0.025, 0.975]).tolist()
+    return Estimate(sum(len(task) for task in tasks), value, low, high)
 
 
 def read_curve(x: Floats, y: Floats, at: float) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments import page, records, report
+from experiments import page, records, report, report_text
 from experiments.plots import MOST, Line, Mark, over_steps, trade_off
 from rl.runtime.errors import InputError
 
@@ -185,7 +185,7 @@ def test_latest_samples_come_first_with_some_earlier_ones_spread(tmp_path: Path)
     for step in range(10, 210, 10):
         (tmp_path / "samples" / f"step-{step}.txt").write_text("a\n")
     (tmp_path / "samples" / "step-best.txt").write_text("a\n")
-    assert report.chosen_steps(tmp_path) == [200, 150, 100, 50]
+    assert report_text.chosen_steps(tmp_path) == [200, 150, 100, 50]
     (tmp_path / "samples" / "step-200.txt").write_bytes(b"\xff\xfe caf\xc3\xa9\nb\nc\n")
     assert records.read_samples(tmp_path, 200, 2) == ["\ufffd\ufffd caf\u00e9", "b"]
 
@@ -225,5 +225,5 @@ def test_levels_are_drawn_only_where_as_many_sentences_were_measured(tmp_path: P
     finish(run, {"mle/unique": 0.5, "mle/nll_test": 0.5})
     (run / "metrics.jsonl").write_text('{"step": 1, "unique": 0.9, "nll_test": 0.9}\n')
     read = records.read(run)
-    assert report.panel(read, "unique", []).count("var(--c1)") == levels
-    assert report.panel(read, "nll_test", []).count("var(--c1)") == 1
+    assert report_text.panel(read, "unique", []).count("var(--c1)") == levels
+    assert report_text.panel(read, "nll_test", []).count("var(--c1)") == 1
