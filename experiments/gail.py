@@ -1,20 +1,19 @@
 """Adversarial imitation in gymnasium: `python -m experiments.gail VARIANT [--flags]`; act, judge, learn."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from experiments import config, gail_results
 from experiments.gail_setup import ENV, Cast, Experiment, check, discount, rounds, saved_experiment
-from rl.control import cloning, ppo, sac, trpo
+from rl.control import cloning, ppo, sac, td3, trpo
 from rl.control.earning import Ends
-from rl.control.sac import SACAgent
+from rl.control.spaces import Actions
 from rl.control.transitions import Transitions
 from rl.control.variants import PRESETS, VARIANTS, Numbers, numbers_for
 from rl.rollout import Rollout
@@ -28,7 +27,7 @@ def train(e: Experiment, cast: Cast, engine: Engine, run_dir: Path, checkpoint: 
     """Run or continue: clone if asked to; then act, judge and learn in turn; measure at the last step."""
     n, at, clock = e.numbers, cast.at, cast.clock
     per_round = n.envs * n.horizon
-    learn = {"ppo": learn_ppo, "trpo": learn_trpo, "sac": learn_sac}[VARIANTS[e.variant].generator]
+    learn = {"ppo": learn_ppo, "trpo": learn_trpo, "sac": learn_sac, "td3": learn_td3}[VARIANTS[e.variant].generator]
     with Stop() as stop, Log(run_dir, total=rounds(n) * per_round) as log:
         keeper = Keeper(run_dir, cast.parts(log), stop, seconds=e.save_seconds)
         if checkpoint is not None:
@@ -96,7 +95,7 @@ def warm_values(e: Experiment, cast: Cast, rollout: Rollout[Transitions]) -> Met
 def act_and_judge(e: Experiment, cast: Cast) -> tuple[Rollout[Transitions], Metrics]:
     """Collect a rollout, let the source learn from its steps, and pay them."""
     n, device = e.numbers, cast.engine.device
-    rollout = cast.collector.collect(partial(act_on, cast.agent, device), n.horizon)
+    rollout = cast.collector.collect(act_on(cast), n.horizon)
     kept = rollout.mask.flatten().nonzero().squeeze(1)
     steps = rollout.steps.flat().take(kept)
 
@@ -110,29 +109,44 @@ def act_and_judge(e: Experiment, cast: Cast) -> tuple[Rollout[Transitions], Metr
 
 
 def learn_sac(e: Experiment, cast: Cast, turn: int) -> Metrics:
-    """Do one round on the replay with soft actor-critic; rewards are given as steps are drawn."""
+    """Do one round on the replay with soft actor-critic."""
+    numbers = e.numbers.sac
+    return learn_from_replay(e, cast, turn, numbers.batch, partial(sac.sac_round, numbers=numbers))
+
+
+def learn_td3(e: Experiment, cast: Cast, turn: int) -> Metrics:
+    """Do one round on the replay with twin delayed policy gradients."""
+    numbers = e.numbers.td3
+    return learn_from_replay(e, cast, turn, numbers.batch, partial(td3.td3_round, numbers=numbers))
+
+
+def learn_from_replay(e: Experiment, cast: Cast, turn: int, batch: int, improve: Callable[..., Metrics]) -> Metrics:
+    """Collect steps into the replay, and learn from it; rewards are given as steps are drawn."""
     n, device, replay = e.numbers, cast.engine.device, cast.replay
     wanders = turn * n.envs * n.horizon < n.random_steps
-    rollout = cast.collector.collect(partial(wander if wanders else act_on, cast.agent, device), n.horizon)
+    rollout = cast.collector.collect(partial(wander, cast.collector.actions) if wanders else act_on(cast), n.horizon)
     kept = rollout.mask.flatten().nonzero().squeeze(1)
     replay.add(rollout.steps.flat().take(kept), rollout.rewards.flatten()[kept])
     if wanders:
         return {}
     ends = Ends(int(replay.steps.terminated[: len(replay)].sum()), len(replay))
     judged = cast.source.learn(lambda rows: replay.sample(rows)[0], updates(n.d_ratio, n), ends)
-    lesson, rewards = cast.source.lesson(replay, updates(n.update_ratio, n) * n.sac.batch)
-    learned = sac.sac_round(cast.agent, cast.optimizer, lesson.to(device), rewards.to(device), n.sac)
+    lesson, rewards = cast.source.lesson(replay, updates(n.update_ratio, n) * batch)
+    learned = improve(cast.agent, cast.optimizer, lesson.to(device), rewards.to(device))
     return judged | learned | {"reward": rewards.mean()}
 
 
-def act_on(agent: Any, device: torch.device, obs: Tensor) -> Tensor:
-    """Act from rows on the CPU."""
-    return agent.act(obs.to(device))
+def act_on(cast: Cast) -> Callable[[Tensor], Tensor]:
+    """Return how the agent acts on rows on the CPU."""
+    return lambda obs: cast.agent.act(obs.to(cast.engine.device))
 
 
-def wander(agent: SACAgent, device: torch.device, obs: Tensor) -> Tensor:
-    """Act at random, evenly within the bounds."""
-    return agent.bounds.to_env(torch.rand(len(obs), agent.numbers, device=device) * 2 - 1)
+def wander(actions: Actions, obs: Tensor) -> Tensor:
+    """Act at random: evenly over the choices or within the bounds."""
+    if actions.kind == "discrete":
+        return torch.randint(actions.size, (len(obs),))
+    low, high = torch.tensor(actions.low), torch.tensor(actions.high)
+    return low + (high - low) * torch.rand(len(obs), actions.size)
 
 
 def updates(ratio: float, n: Numbers) -> int:

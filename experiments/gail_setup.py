@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,13 +19,15 @@ from rl.control import environments, ppo, trpo
 from rl.control.agents import OnPolicyAgent
 from rl.control.collecting import Collector
 from rl.control.demonstrations import Demonstrations, Subsampled
+from rl.control.discrete_sac import DiscreteSACAgent
 from rl.control.discriminators import ShapedDiscriminator, StepDiscriminator
 from rl.control.encoder import Encoder
 from rl.control.learned_reward import LearnedReward
 from rl.control.replay import Replay
 from rl.control.sac import SACAgent, SACOptimizer
 from rl.control.sources import Adversary, Environment, ExpertOrNot, Given, Rules, Source, log_prob_under, nothing
-from rl.control.spaces import Actions
+from rl.control.spaces import Actions, Observations
+from rl.control.td3 import TD3Agent, TD3Optimizer
 from rl.control.variants import VARIANTS, Numbers
 from rl.penalties import GradientPenalty, NoPenalty
 from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkpoints, closest, warn
@@ -139,18 +140,9 @@ class Cast:
         self.demonstrations = load_demonstrations(e, self.collector)
         self.pairs = learned_from(e, self.demonstrations, self.collector)
         self.origin = Origin(e.variant, e.demos, self.demonstrations)
-        if row.generator == "sac":
+        self.agent, self.optimizer = make_agent(e, observations, actions, engine)
+        if row.generator in ("sac", "td3"):
             self.replay = Replay(min(n.replay, max(n.steps, n.envs * n.horizon)), observations, actions)
-            encoder = Encoder(observations)
-            self.agent: Any = engine.place(SACAgent(encoder, encoder.features, actions, n.hidden))
-            self.optimizer: Any = SACOptimizer(self.agent, n.sac)
-        else:
-            self.agent = engine.place(OnPolicyAgent(observations, actions, n.hidden))
-            makers = {
-                "ppo": partial(ppo.optimizer_for, self.agent, n.ppo),
-                "trpo": partial(trpo.optimizer_for, self.agent, n.trpo),
-            }
-            self.optimizer = makers[row.generator]()
         self.discriminator = engine.place(make_discriminator(e, self.agent.encoder.features, actions))
         self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, fused=True)
         self.source = make_source(e, self)
@@ -175,6 +167,21 @@ def learned_from(e: Experiment, demonstrations: Demonstrations, collector: Colle
     if VARIANTS[e.variant].random_demonstrations:
         demonstrations = demos.random_actions(demonstrations, collector.actions, e.seed)
     return demos.subsample(demonstrations, e.numbers.subsample, e.seed)
+
+
+def make_agent(e: Experiment, observations: Observations, actions: Actions, engine: Engine) -> tuple[Any, Any]:
+    """Build the agent on its device, and its optimizer. Raises InputError for actions that it cannot take."""
+    n, generator = e.numbers, VARIANTS[e.variant].generator
+    if generator in ("ppo", "trpo"):
+        agent = engine.place(OnPolicyAgent(observations, actions, n.hidden))
+        return agent, ppo.optimizer_for(agent, n.ppo) if generator == "ppo" else trpo.optimizer_for(agent, n.trpo)
+    encoder = Encoder(observations)
+    parts = (encoder, encoder.features, actions, n.hidden)
+    if generator == "td3":
+        deterministic = engine.place(TD3Agent(*parts))
+        return deterministic, TD3Optimizer(deterministic, n.td3)
+    soft = engine.place(DiscreteSACAgent(*parts) if actions.kind == "discrete" else SACAgent(*parts))
+    return soft, SACOptimizer(soft, n.sac)
 
 
 def make_discriminator(e: Experiment, features: int, actions: Actions) -> nn.Module:
@@ -211,7 +218,8 @@ def make_source(e: Experiment, cast: Cast) -> Source:
 def discount(e: Experiment) -> float:
     """Return the discount of the agent's generator."""
     n = e.numbers
-    return {"ppo": n.ppo.gamma, "trpo": n.trpo.gamma, "sac": n.sac.gamma}[VARIANTS[e.variant].generator]
+    gammas = {"ppo": n.ppo.gamma, "trpo": n.trpo.gamma, "sac": n.sac.gamma, "td3": n.td3.gamma}
+    return gammas[VARIANTS[e.variant].generator]
 
 
 def rounds(n: Numbers) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 from rl.control.discriminators import Sees
 from rl.control.ppo import PPO
 from rl.control.sac import SAC
+from rl.control.td3 import TD3
 from rl.control.trpo import TRPO
 from rl.objectives import AIRL, FAIRL, GAIL, Objective, Wasserstein
 
@@ -70,6 +71,7 @@ class Numbers:
     ppo: PPO = field(default_factory=lambda: PPO(minibatch=512))
     trpo: TRPO = field(default_factory=TRPO)
     sac: SAC = field(default_factory=SAC)
+    td3: TD3 = field(default_factory=TD3)
 
 
 @dataclass(frozen=True)
