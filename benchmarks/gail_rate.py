@@ -111,7 +111,7 @@ class Ours:
         discriminator = StepDiscriminator(self.agent.encoder.features, actions, hidden=(32, 32))
         penalty = GradientPenalty(setting.d_penalty) if setting.d_penalty else NoPenalty()
         self.adversary = Adversary(
-            self.agent.encoder, discriminator, Subsampled(first, (0,), Ends(1, first.rows)), GAIL(), penalty,
+            self.agent.encoder, actions, discriminator, Subsampled(first, (0,), Ends(1, first.rows)), GAIL(), penalty,
             torch.optim.Adam(discriminator.parameters(), 1e-3, fused=True),
             Rules(setting.d_batch, 0.0, 10.0, self.numbers.gamma, absorbing=True), self.engine, nothing,
         )  # fmt: skip

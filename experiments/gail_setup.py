@@ -210,8 +210,8 @@ def make_source(e: Experiment, cast: Cast) -> Source:
     minus = log_prob_under(cast.agent.log_prob) if row.minus_log_prob else nothing
     penalty = GradientPenalty(n.d_penalty, n.d_target) if n.d_penalty > 0 else NoPenalty()
     return Adversary(
-        cast.agent.encoder, cast.discriminator, cast.pairs, row.objective, penalty, cast.d_optimizer, rules,
-        cast.engine, minus,
+        cast.agent.encoder, cast.collector.actions, cast.discriminator, cast.pairs, row.objective, penalty,
+        cast.d_optimizer, rules, cast.engine, minus,
     )  # fmt: skip
 
 

@@ -21,8 +21,15 @@ Sees: TypeAlias = Literal["state-action", "state", "state-next"]
 
 
 @torch.no_grad()
-def embed(encoder: Callable[[Tensor], Tensor], steps: Transitions) -> Transitions:
-    """Replace observations by the encoder's features; no gradient reaches the encoder."""
+def embed(encoder: Callable[[Tensor], Tensor], steps: Transitions, actions: Actions) -> Transitions:
+    """Replace observations by the encoder's features, without its gradient, and clip actions as the environment does.
+
+    What an agent sampled beyond the bounds was never done: shown unclipped, it would be told from the expert's actions
+    by that alone.
+    """
+    if actions.kind == "box":
+        low, high = (steps.actions.new_tensor(bound) for bound in (actions.low, actions.high))
+        steps = steps._replace(actions=steps.actions.clamp(low, high))
     return steps._replace(obs=encoder(steps.obs), next_obs=encoder(steps.next_obs))
 
 

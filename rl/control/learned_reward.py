@@ -107,7 +107,7 @@ class LearnedReward:
         return loaded
 
     def _judge(self, steps: Transitions) -> Tensor:
-        logits: Tensor = self.discriminator(embed(self.encoder, steps))
+        logits: Tensor = self.discriminator(embed(self.encoder, steps, self.actions))
         return logits
 
     def _expect(self, steps: Transitions) -> None:

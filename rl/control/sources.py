@@ -17,6 +17,7 @@ from rl.control.discriminators import embed
 from rl.control.earning import Earned, Ends, absorbing_logit, ending
 from rl.control.fused_discriminator import fast
 from rl.control.replay import Replay
+from rl.control.spaces import Actions
 from rl.control.transitions import Transitions
 from rl.objectives import Objective
 from rl.penalties import Penalty
@@ -139,6 +140,7 @@ class Adversary:
     def __init__(
         self,
         encoder: Callable[[Tensor], Tensor],
+        actions: Actions,
         discriminator: nn.Module,
         demonstrations: Subsampled,
         objective: Objective,
@@ -149,7 +151,8 @@ class Adversary:
         minus: "Callable[[Transitions], Tensor]",
     ) -> None:
         """`minus` is subtracted from the discriminator's output: AIRL's log pi; see `nothing`."""
-        self.encoder, self.discriminator, self.demonstrations = encoder, discriminator, demonstrations
+        self.encoder, self.actions = encoder, actions
+        self.discriminator, self.demonstrations = discriminator, demonstrations
         self.objective, self.rules, self.engine, self.minus = objective, rules, engine, minus
         self.update = fast(
             AutogradUpdates(discriminator, objective, penalty, optimizer, engine, rules.batch, rules.entropy)
@@ -158,7 +161,7 @@ class Adversary:
 
     def judge(self, steps: Transitions) -> Float[Tensor, "*places"]:
         """Give the logits of raw steps."""
-        logits: Tensor = self.discriminator(embed(self.encoder, steps))
+        logits: Tensor = self.discriminator(embed(self.encoder, steps, self.actions))
         return logits - self.minus(steps)
 
     def reward(self) -> Earned:
@@ -169,7 +172,7 @@ class Adversary:
         """Make updates, one at least, then weigh the absorbing state anew; means of the verdicts."""
         n, device = self.rules, self.engine.device
         real, own = self.demonstrations.pairs(updates * n.batch).to(device), fake(updates * n.batch).to(device)
-        seen_real, seen_own = embed(self.encoder, real), embed(self.encoder, own)
+        seen_real, seen_own = (embed(self.encoder, steps, self.actions) for steps in (real, own))
         told = self.update(seen_real, seen_own, (self.minus(real), self.minus(own)))
         if n.absorbing:
             logit = absorbing_logit(self.demonstrations.ends, agent)

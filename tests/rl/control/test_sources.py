@@ -64,7 +64,7 @@ def adversary(objective=None, minus=nothing, net=None, **rules):
     net = StepDiscriminator(WIDTH, ACTIONS, hidden=(8,)) if net is None else net
     numbers = {"batch": 4, "entropy": 0.01, "limit": LIMIT, "discount": GAMMA, "absorbing": True} | rules
     return Adversary(
-        encoder, net, Subsampled(steps(40, 1, 2.0), (0,), Ends(10, 40)), objective or GAIL(), GradientPenalty(1.0),
+        encoder, ACTIONS, net, Subsampled(steps(40, 1, 2.0), (0,), Ends(10, 40)), objective or GAIL(), GradientPenalty(1.0),
         torch.optim.Adam(net.parameters(), 0.05, fused=True), Rules(**numbers),
         Engine(Runtime("cpu", "fp32"), 0), minus,
     )  # fmt: skip
