@@ -3,7 +3,10 @@
 import math
 import os
 import statistics
-from collections.abc import Mapping, Sequence
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from experiments.gail_setup import EVALUATION_SEED, Cast, Experiment, rounds
 from rl.control import environments, evaluation
 from rl.control.collecting import Collector
 from rl.control.discriminators import ShapedDiscriminator, StateReward
-from rl.control.episodes import seeded
+from rl.control.episodes import Act, seeded
 from rl.control.learned_reward import LearnedReward
 from rl.control.sources import Adversary
 from rl.discriminator import evaluating
@@ -27,7 +30,7 @@ RANDOM_EPISODES = 20
 SIDE_BY_SIDE = 16
 IN_A_ROW = 3  # measurements that must be good before a run counts as solved
 NEAR = 0.05  # of the way from the expert back to random actions
-FRAMES = 200  # of a film, from the start of its episode
+FRAMES = 120  # of a film, from the start of its episode
 FRAME_WIDTH = 300  # pixels
 JUDGED = (8, 1024)  # environments and steps in each whose logits are counted
 BINS = 60
@@ -103,9 +106,9 @@ def finish(run_dir: Path, e: Experiment, cast: Cast) -> None:
 
 def keep_film(folder: Path, e: Experiment, cast: Cast) -> None:
     """Write film.png and agent.gif of the beginning of an episode; where that does not work, say why and go on."""
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no window is wanted, and SDL complains where there is no screen
     try:
-        taken = evaluation.frames(mode_of(cast), e.env, e.kwargs, e.seed + EVALUATION_SEED, FRAMES)
+        with off_screen():
+            taken = evaluation.frames(mode_of(cast), e.env, e.kwargs, e.seed + EVALUATION_SEED, FRAMES)
         small = [shrunk(frame) for frame in taken]
         if small:
             folder.mkdir(exist_ok=True)
@@ -115,6 +118,17 @@ def keep_film(folder: Path, e: Experiment, cast: Cast) -> None:
         raise
     except Exception as error:  # drivers, files and environments fail in their own ways, and the run is done
         warn(f"{e.env}: no film: {type(error).__name__}: {one_line(error)}")
+
+
+@contextmanager
+def off_screen() -> Iterator[None]:
+    """Let SDL and MuJoCo draw without a window, and without their complaints of a screen that is not there."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def shrunk(frame: np.ndarray) -> np.ndarray:
@@ -170,6 +184,6 @@ def learned_reward(e: Experiment, cast: Cast, source: Adversary) -> LearnedRewar
     return LearnedReward(cast.agent.encoder, kept, source.objective, *spaces, e.numbers.d_limit, source.ending)
 
 
-def mode_of(cast: Cast) -> evaluation.Act:
+def mode_of(cast: Cast) -> Act:
     """Return the agent's likeliest actions for rows on the CPU."""
     return lambda obs: cast.agent.mode(obs.to(cast.engine.device))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from rl.runtime.errors import InputError
 from rl.runtime.rundir import read_config
@@ -131,7 +131,7 @@ def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _finite_list(values: Any) -> bool:
+def _finite_list(values: Any) -> TypeGuard[list[float]]:
     return isinstance(values, list) and all(_finite(value) for value in values)
 
 

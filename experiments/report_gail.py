@@ -60,7 +60,8 @@ PUBLISHED = """<h2>Published, {{ task.env }}</h2>
 {% for score_of in scores %}<td>{{ score(*score_of) }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 <p class="soft">Ho &amp; Ermon 2016; their expert {{ score(*task.expert) }}. Mean ± standard deviation over episodes
-of all runs.{% if task.env != env %} Theirs is {{ task.env }}, this run's {{ env }}: not the same environment.{% endif %}</p>
+of all runs.{% if task.env != env %} Theirs is {{ task.env }}, this run's {{ env }}: not the same environment.
+{% endif %}</p>
 
 """
 FIGURES = """{% if figures %}

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import compare
-from experiments.compare import group_runs, load, tabulate, warnings
-from experiments.comparison import at_equal_temperature, compare_curves, learning_figure
+from experiments.compare import group_runs, load, warnings
+from experiments.comparison import Group, learning_figure
+from experiments.comparison_text import at_equal_temperature, compare_curves, tabulate
 from experiments.statistics import interval, read_curve, t_cover, t_quantile
 from rl.runtime.errors import InputError, exit_codes
 
@@ -159,7 +160,7 @@ def test_means_are_taken_at_temperatures_that_all_seeds_have() -> None:
 def test_learning_curves_need_no_common_steps(tmp_path: Path) -> None:
     runs = [load(folder) for folder in make_runs(tmp_path, "a", [6.0, 6.0])]
     runs[1].rows[:] = [{"step": 9, "loss": 1.0}]
-    assert "<svg" in learning_figure([("a", runs, "c0")], "loss")
+    assert "<svg" in learning_figure([Group("a", runs, "c0")], "loss")
 
 
 def test_warnings_name_few_seeds_repeated_seeds_and_what_is_not_comparable(tmp_path: Path) -> None:
