@@ -177,7 +177,7 @@ def test_f_has_the_gradient_of_finite_differences_in_what_followed():
 def test_discrete_actions_have_a_logit_each():
     net = StepDiscriminator(2, actions_of(Discrete(3)), hidden=())
     obs = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    table = net.net(obs)
+    table = net.net(obs).detach()
     assert net(transitions(obs, torch.tensor([2, 0]))).tolist() == [float(table[0, 2]), float(table[1, 0])]
 
 
@@ -255,7 +255,7 @@ def test_a_description_builds_the_same(kind):
 
 def test_no_gradient_reaches_the_encoder():
     encoder = torch.nn.Linear(2, 3)
-    steps = embed(encoder, transitions(torch.randn(2, 2), torch.zeros(2), torch.randn(2, 2)))
+    steps = embed(encoder, transitions(torch.randn(2, 2), torch.zeros(2), torch.randn(2, 2)), Actions("discrete", 2))
     assert steps.obs.shape == steps.next_obs.shape == (2, 3)
     assert not steps.obs.requires_grad
     assert not torch.equal(steps.obs, steps.next_obs)
@@ -277,3 +277,9 @@ def test_the_entropy_of_a_verdict():
     by_hand = -(sure * sure.log() + (1 - sure) * (1 - sure).log())
     assert float(bernoulli_entropy(logits)) == pytest.approx(float(by_hand.mean()))
     assert float(bernoulli_entropy(logits[:1])) == pytest.approx(0.693147, abs=1e-6)
+
+
+def test_actions_are_judged_as_the_environment_clipped_them():
+    box = Actions("box", 2, (-1.0, 0.0), (1.0, float("inf")))
+    steps = transitions(torch.zeros(2, 2), torch.tensor([[-3.0, -3.0], [3.0, 3.0]]), torch.zeros(2, 2))
+    assert torch.equal(embed(torch.nn.Identity(), steps, box).actions, torch.tensor([[-1.0, 0.0], [1.0, 3.0]]))
