@@ -255,7 +255,7 @@ def test_a_description_builds_the_same(kind):
 
 def test_no_gradient_reaches_the_encoder():
     encoder = torch.nn.Linear(2, 3)
-    steps = embed(encoder, transitions(torch.randn(2, 2), torch.zeros(2), torch.randn(2, 2)), Actions("discrete", 2))
+    steps = embed(encoder, transitions(torch.randn(2, 2), torch.zeros(2), torch.randn(2, 2)), actions_of(Discrete(2)))
     assert steps.obs.shape == steps.next_obs.shape == (2, 3)
     assert not steps.obs.requires_grad
     assert not torch.equal(steps.obs, steps.next_obs)
@@ -280,6 +280,6 @@ def test_the_entropy_of_a_verdict():
 
 
 def test_actions_are_judged_as_the_environment_clipped_them():
-    box = Actions("box", 2, (-1.0, 0.0), (1.0, float("inf")))
+    box = spaces.Actions("box", 2, (-1.0, 0.0), (1.0, float("inf")))
     steps = transitions(torch.zeros(2, 2), torch.tensor([[-3.0, -3.0], [3.0, 3.0]]), torch.zeros(2, 2))
     assert torch.equal(embed(torch.nn.Identity(), steps, box).actions, torch.tensor([[-1.0, 0.0], [1.0, 3.0]]))
