@@ -71,7 +71,7 @@ def learn_ppo(e: Experiment, cast: Cast, turn: int) -> Metrics:
         return judged | warm_values(e, cast, ready)
     learned = ppo.ppo_round(cast.agent, cast.optimizer, ready, e.numbers.ppo, cast.engine)
     cast.agent.add(rollout.steps.obs[rollout.mask])
-    return judged | learned
+    return judged | of_agent(learned)
 
 
 def learn_trpo(e: Experiment, cast: Cast, turn: int) -> Metrics:
@@ -82,7 +82,7 @@ def learn_trpo(e: Experiment, cast: Cast, turn: int) -> Metrics:
         return judged | warm_values(e, cast, ready)
     learned = trpo.trpo_round(cast.agent, cast.optimizer, ready, e.numbers.trpo, cast.engine)
     cast.agent.add(rollout.steps.obs[rollout.mask])
-    return judged | learned
+    return judged | of_agent(learned)
 
 
 def warm_values(e: Experiment, cast: Cast, rollout: Rollout[Transitions]) -> Metrics:
@@ -133,7 +133,12 @@ def learn_from_replay(e: Experiment, cast: Cast, turn: int, batch: int, improve:
     judged = cast.source.learn(lambda rows: replay.sample(rows)[0], updates(n.d_ratio, n), ends)
     lesson, rewards = cast.source.lesson(replay, updates(n.update_ratio, n) * batch)
     learned = improve(cast.agent, cast.optimizer, lesson.to(device), rewards.to(device))
-    return judged | learned | {"reward": rewards.mean()}
+    return judged | of_agent(learned) | {"reward": rewards.mean()}
+
+
+def of_agent(metrics: Metrics) -> Metrics:
+    """Name the player."""
+    return {f"agent/{name}": value for name, value in metrics.items()}
 
 
 def act_on(cast: Cast) -> Callable[[Tensor], Tensor]:

@@ -1,6 +1,6 @@
 """The table of imitators: a row is a generator, what judges it, and numbers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from rl.control.discriminators import Sees
@@ -130,11 +130,22 @@ OFF_POLICY: dict[str, Any] = {
 }  # fmt: skip
 
 
+PAPER: dict[str, Any] = {
+    "steps": 25_000_000, "envs": 50, "horizon": 1000, "trajectories": 4, "subsample": 20, "hidden": (100, 100),
+    "d_hidden": (100, 100), "d_activation": "tanh", "d_spectral": False, "d_penalty": 0.0, "d_lr": 0.01,
+    "d_ratio": 1 / 50_000, "d_batch": 50_000, "absorbing": False, "trpo": TRPO(fisher_every=5),
+    "ppo": PPO(gamma=0.995, lam=0.97, minibatch=512),
+}  # fmt: skip
+"""Ho & Ermon 2016 on MuJoCo: 500 rounds of 50,000 steps, one step of the discriminator on all of them"""
+
+
 def numbers_for(variant: str, env_id: str, preset: str) -> Numbers:
-    """Return the numbers of a row for an environment."""
+    """Return the numbers of a row for an environment; demo: a fifth of the steps."""
     row = VARIANTS[variant]
     if variant == "bc":
         return Numbers(steps=0, clone_updates=20_000, hidden=(100, 100))
-    if row.generator in ("sac", "td3"):
-        return Numbers(**OFF_POLICY)
-    return Numbers(**TASKS.get(env_id, {}))
+    replays = row.generator in ("sac", "td3")
+    if preset == "paper" and not replays:
+        return Numbers(**PAPER)
+    n = Numbers(**(OFF_POLICY if replays else TASKS.get(env_id, {})))
+    return replace(n, steps=n.steps // 5) if preset == "demo" else n
