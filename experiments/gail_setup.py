@@ -37,7 +37,7 @@ MAY_BE_ZERO = (
     "d_entropy", "constant", "seed", "save_seconds", "threads", "entropy_weight", "alpha_lr", "horizon",
 )  # fmt: skip
 SHARES = ("d_dropout",)
-FREE = ("constant", "entropy_per_number", "target_kl")
+FREE = ("log_std", "constant", "entropy_per_number", "target_kl")
 ENV = "CartPole-v1"
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: the episodes measured are never those trained on
 BUNDLED = Path(__file__).parent / "data" / "cartpole_expert.npz"
@@ -173,7 +173,7 @@ def make_agent(e: Experiment, observations: Observations, actions: Actions, engi
     """Build the agent on its device, and its optimizer. Raises InputError for actions that it cannot take."""
     n, generator = e.numbers, VARIANTS[e.variant].generator
     if generator in ("ppo", "trpo"):
-        agent = engine.place(OnPolicyAgent(observations, actions, n.hidden))
+        agent = engine.place(OnPolicyAgent(observations, actions, n.hidden, n.log_std))
         return agent, ppo.optimizer_for(agent, n.ppo) if generator == "ppo" else trpo.optimizer_for(agent, n.trpo)
     encoder = Encoder(observations)
     parts = (encoder, encoder.features, actions, n.hidden)

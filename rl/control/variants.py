@@ -30,6 +30,8 @@ class Numbers:
     """keep every n-th pair of a trajectory, from a random offset (the GAIL paper: 20)"""
     hidden: tuple[int, ...] = (64, 64)
     """units in the hidden layers of the agent's networks"""
+    log_std: float = 0.0
+    """logarithm of the spread that a Gaussian policy begins with, in half ranges of the action"""
     random_steps: int = 10_000
     """random steps before an agent that replays begins to learn"""
     replay: int = 1_000_000
