@@ -35,10 +35,7 @@ class Replay:
     def add(self, steps: Transitions, rewards: Float[Tensor, "rows"]) -> None:
         """Take steps in; of more than `capacity` the last ones stay."""
         rows, start = steps.rows, 0
-        if rows > self.capacity:
-            self.position = (self.position + rows) % self.capacity
-            start = rows - self.capacity
-        while start < rows:  # twice at most: up to the end of the ring, and from its beginning
+        while start < rows:  # up to the end of the ring, then from its beginning
             taken = min(rows - start, self.capacity - self.position)
             place, part = slice(self.position, self.position + taken), slice(start, start + taken)
             for held, new in zip((*self.steps, self.rewards), (*steps, rewards), strict=True):

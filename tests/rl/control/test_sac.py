@@ -56,6 +56,14 @@ def test_spreads_beyond_their_bounds_have_no_slope_and_those_within_do() -> None
     assert of_log_stds[1] != 0
 
 
+def test_spreads_have_the_papers_bounds() -> None:
+    agent = sac_agent()
+    silent(agent)
+    with torch.no_grad():
+        agent.actor.net.biases[-1][0, 0, 2:] = torch.tensor([-30.0, 30.0])
+    assert agent.actor(torch.zeros(1, 4))[1].tolist() == [[-20.0, 2.0]]
+
+
 def silent(agent: SACAgent, spread: float = -20.0) -> None:
     """Make the critics answer their last bias alone, and the actor tanh of its last bias, hardly spread."""
     with torch.no_grad():
