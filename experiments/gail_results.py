@@ -61,19 +61,20 @@ def episodes(collector: Collector) -> dict[str, float]:
 
 def summarise(run_dir: Path, e: Experiment, cast: Cast) -> dict[str, float]:
     """Write summary.json: the agent beside the expert's demonstrations and a random agent, both measured."""
+    seconds = cast.clock.seconds  # before anything is measured
     summary = measure(e, cast, e.final_episodes)
     env = environments.make(e.env, SIDE_BY_SIDE, e.kwargs)
     random = evaluation.random_returns(env, RANDOM_EPISODES, e.seed + EVALUATION_SEED).mean
     env.close()
-    expert = float(cast.demonstrations.returns.mean())
+    expert = cast.expert_return
     steps = cast.collector.steps * cast.collector.num_envs
     summary |= {
         "return_expert": expert,
         "return_random": random,
         "return_normalised": (summary["return_mean"] - random) / (expert - random) if expert != random else math.nan,
         "env_steps": float(steps),
-        "cpu_seconds": cast.clock.seconds,
-        "env_steps_per_second": steps / max(cast.clock.seconds, 1e-9),
+        "cpu_seconds": seconds,
+        "env_steps_per_second": steps / max(seconds, 1e-9),
     }
     rows = [row for row in records.read_rows(run_dir / "metrics.jsonl") if row["step"] <= steps]
     summary |= solved(rows, expert - NEAR * (expert - random))

@@ -137,7 +137,9 @@ class Cast:
         self.engine, self.clock, self.at, self.meter = engine, Clock(), Position(), Meter()
         self.collector = Collector(environments.make(e.env, n.envs, e.kwargs), e.seed + engine.rank)
         observations, actions = self.collector.observations, self.collector.actions
-        self.demonstrations = load_demonstrations(e, self.collector)
+        everything = load_demonstrations(e, self.collector)
+        self.expert_return = float(everything.returns.mean())
+        self.demonstrations = everything.first(e.numbers.trajectories)
         self.pairs = learned_from(e, self.demonstrations, self.collector)
         self.origin = Origin(e.variant, e.demos, self.demonstrations)
         self.agent, self.optimizer = make_agent(e, observations, actions, engine)
@@ -149,14 +151,19 @@ class Cast:
 
     def parts(self, log: Log) -> dict[str, checkpoints.Stateful]:
         """Return what a checkpoint holds."""
-        fixed = ("demonstrations", "pairs", "source")
+        fixed = ("demonstrations", "pairs", "source", "expert_return")
         held = {name: part for name, part in vars(self).items() if name not in fixed} | {"log": log}
         return held | ({"source": self.source} if isinstance(self.source, Adversary) else {})
 
 
 def load_demonstrations(e: Experiment, collector: Collector) -> Demonstrations:
-    """Read the demonstrations; raise InputError naming file and place, or if they are another environment's."""
-    found = demos.read(e.demos, collector.observations, collector.actions, trajectories=e.numbers.trajectories)
+    """Read all demonstrations of the file: what the expert is worth does not depend on how many are imitated.
+
+    Raises InputError naming file and place, and where there are fewer than are to be imitated.
+    """
+    found = demos.read(e.demos, collector.observations, collector.actions)
+    if e.numbers.trajectories > (there := len(found.lengths)):
+        raise InputError(f"{e.demos}: {e.numbers.trajectories} trajectories asked for, {there} there")
     if found.env_id != e.env:
         warn(f"{e.demos}: recorded in {found.env_id}, the agent acts in {e.env}")
     return found
