@@ -37,7 +37,7 @@ BODY = """
 <h2>Runs</h2>
 {% for group in groups %}<details><summary>{{ group.name }}</summary>
 <ul>{% for run in group.runs %}<li>{{ run.folder }}, seed {{ run.description.seed }}:
-<code>{{ run.description.command or "" }}</code></li>{% endfor %}</ul></details>
+<code>{{ run.description.get("command") or "" }}</code></li>{% endfor %}</ul></details>
 {% endfor %}
 """
 

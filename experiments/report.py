@@ -12,7 +12,7 @@ BODY = """
 
 {% for section in sections %}{{ section }}{% endfor %}
 <h2>Configuration</h2>
-<p><code>{{ run.description.command or "command line unknown" }}</code></p>
+<p><code>{{ run.description.get("command") or "command line unknown" }}</code></p>
 <ul class="settings">
 {% for name, value in settings %}<li><span>{{ name }}</span><span>{{ value }}</span></li>{% endfor %}</ul>
 <details><summary>Versions</summary>

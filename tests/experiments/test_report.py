@@ -1,4 +1,3 @@
-import html.parser
 import json
 import re
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from experiments import page, records, report, report_text
 from experiments.plots import MOST, Line, Mark, over_steps, trade_off
 from rl.runtime.errors import InputError
+from tests.experiments.helpers import Tags
 
 HOSTILE = "</li></main><script>alert(1)</script> <img src=x onerror=alert(2)> {{ 7 * 7 }} {% raw %} &amp; \"'`"
 SUMMARY = {
@@ -37,40 +37,6 @@ def finish(folder: Path, summary: dict[str, Any] = SUMMARY) -> None:
     (folder / "samples").mkdir()
     for step in (2, 10, 9):
         (folder / "samples" / f"step-{step}.txt").write_text(f"said at {step}\n{HOSTILE}\n", encoding="utf-8")
-
-
-class Tags(html.parser.HTMLParser):
-    """Collects tags with their attributes, and the text of table cells row by row; fails on tags that do not nest."""
-
-    EMPTY = ("meta", "use", "path", "wbr")
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.open: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.EMPTY:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.EMPTY:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] in ("td", "th"):
-            self.rows[-1][-1] += data.strip()
 
 
 def test_page_of_a_finished_run_holds_everything(tmp_path: Path) -> None:
