@@ -156,15 +156,15 @@ def wander(actions: Actions, obs: Tensor) -> Tensor:
 
 def updates(ratio: float, n: Numbers) -> int:
     """Return the updates of a round, for so many for each step in the environment."""
-    return max(1, round(ratio * n.envs * n.horizon))
+    return max(1, round(ratio * n.envs * n.horizon)) if ratio else 0
 
 
 def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str, float]:
     """Recompute summary.json from a checkpoint."""
     e = saved_experiment(run_dir, saved)
     cast = Cast(e, Engine(e.runtime, e.seed))
-    measured = {"origin": cast.origin, "agent": cast.agent, "discriminator": cast.discriminator, "clock": cast.clock}
-    checkpoints.restore(folder, measured, partial=True)
+    names = ("origin", "agent", "discriminator", "clock", "collector")
+    checkpoints.restore(folder, {name: getattr(cast, name) for name in names}, partial=True)
     return gail_results.summarise(run_dir, e, cast)
 
 

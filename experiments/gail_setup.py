@@ -34,9 +34,10 @@ from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkp
 
 MAY_BE_ZERO = (
     "steps", "trajectories", "random_steps", "clone_updates", "warm_rounds", "d_ratio", "d_penalty", "d_target",
-    "d_entropy", "constant", "seed", "save_seconds", "threads", "entropy_weight", "alpha_lr", "horizon",
+    "d_entropy", "constant", "seed", "save_seconds", "threads", "entropy_weight", "alpha_lr", "lam",
+    "target_noise",
 )  # fmt: skip
-SHARES = ("d_dropout",)
+SHARES = ("d_dropout", "gamma")
 FREE = ("log_std", "constant", "entropy_per_number", "target_kl")
 ENV = "CartPole-v1"
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: the episodes measured are never those trained on
@@ -144,7 +145,8 @@ class Cast:
         self.origin = Origin(e.variant, e.demos, self.demonstrations)
         self.agent, self.optimizer = make_agent(e, observations, actions, engine)
         if row.generator in ("sac", "td3"):
-            self.replay = Replay(min(n.replay, max(n.steps, n.envs * n.horizon)), observations, actions)
+            # as large for a short run: one that goes on further must find what was overwritten there
+            self.replay = Replay(n.replay, observations, actions)
         self.discriminator = engine.place(make_discriminator(e, self.agent.encoder.features, actions))
         self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, fused=True)
         self.source = make_source(e, self)
@@ -184,11 +186,14 @@ def make_agent(e: Experiment, observations: Observations, actions: Actions, engi
         return agent, ppo.optimizer_for(agent, n.ppo) if generator == "ppo" else trpo.optimizer_for(agent, n.trpo)
     encoder = Encoder(observations)
     parts = (encoder, encoder.features, actions, n.hidden)
-    if generator == "td3":
-        deterministic = engine.place(TD3Agent(*parts))
-        return deterministic, TD3Optimizer(deterministic, n.td3)
-    soft = engine.place(DiscreteSACAgent(*parts) if actions.kind == "discrete" else SACAgent(*parts))
-    return soft, SACOptimizer(soft, n.sac)
+    try:
+        if generator == "td3":
+            deterministic = engine.place(TD3Agent(*parts))
+            return deterministic, TD3Optimizer(deterministic, n.td3)
+        soft = engine.place(DiscreteSACAgent(*parts) if actions.kind == "discrete" else SACAgent(*parts))
+        return soft, SACOptimizer(soft, n.sac)
+    except InputError as error:
+        raise InputError(f"{e.env}: {error}") from None
 
 
 def make_discriminator(e: Experiment, features: int, actions: Actions) -> nn.Module:
@@ -237,6 +242,14 @@ def rounds(n: Numbers) -> int:
 def check(e: Experiment) -> None:
     """Raise InputError for a number out of its range, or settings that do not fit each other."""
     config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES, free=FREE)
+    n = e.numbers
+    for flag, sizes in (("--hidden", n.hidden), ("--d-hidden", n.d_hidden)):
+        if min(sizes, default=1) < 1:
+            raise InputError(f"{flag} {' '.join(map(str, sizes))}: must be above zero")
+    shares = {"ppo.lam": n.ppo.lam, "trpo.lam": n.trpo.lam, "sac.tau": n.sac.tau, "td3.tau": n.td3.tau}
+    for name, share in shares.items():
+        if share > 1:
+            raise InputError(f"--{name} {share}: must be at most 1")
     try:
         kwargs = json.loads(e.env_kwargs)
     except json.JSONDecodeError as error:
