@@ -23,6 +23,11 @@ TINY = (  # noqa: SIM905
     "--d-pretrain-epochs 1 --d-rounds 1 --d-epochs 1 --evaluate-every 2 --evaluate-samples 20 --final-samples 20 "
     "--sweep-samples 10 --save-seconds 1000 --runtime.device cpu"
 ).split()
+GAIL_TINY = (  # noqa: SIM905
+    "--steps 64 --envs 2 --horizon 8 --subsample 3 --hidden 8 --d-hidden 8 --d-batch 8 --ppo.epochs 1 --ppo.minibatch "
+    "8 --random-steps 16 --replay 48 --sac.batch 8 --td3.batch 8 --evaluate-every 32 --evaluate-episodes 2 "
+    "--final-episodes 2 --no-film --save-seconds 1000 --runtime.device cpu"
+).split()
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,8 @@ def fingerprint(run_dir: Path) -> str:
 def rows(run_dir: Path) -> list[dict[str, Any]]:
     """Return the rows of metrics.jsonl without the seconds, which no two runs share."""
     lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+    timed = {"seconds", "cpu_seconds"}
+    return [{key: value for key, value in json.loads(line).items() if key not in timed} for line in lines]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
