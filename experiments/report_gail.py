@@ -15,7 +15,7 @@ MEANING = COMMON | {
     "return_mean": "of whole episodes, with the likeliest actions",
     "return_std": "of the return over episodes",
     "return_normalised": "0: random actions, 1: the expert",
-    "return_expert": "mean over the demonstrations",
+    "return_expert": "mean over all demonstrations of the file",
     "return_random": "actions drawn evenly",
     "episode_length": "steps, with the likeliest actions",
     "env_steps": "steps in the environment",

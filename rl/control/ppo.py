@@ -54,6 +54,12 @@ def optimizer_for(agent: OnPolicyAgent, numbers: PPO) -> torch.optim.Optimizer:
     return torch.optim.Adam(agent.parameters(), numbers.lr, eps=1e-5, fused=True)
 
 
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the rate of all weights."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
 def ppo_round(
     agent: OnPolicyAgent,
     optimizer: torch.optim.Optimizer,

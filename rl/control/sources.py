@@ -160,13 +160,21 @@ class Adversary:
         self.ending = 0.0
 
     def judge(self, steps: Transitions) -> Float[Tensor, "*places"]:
-        """Give the logits of raw steps."""
+        """Give the logits of raw steps, by which the discriminator learns."""
+        return self.potential(steps) - self.minus(steps)
+
+    def potential(self, steps: Transitions) -> Float[Tensor, "*places"]:
+        """Give the logits of raw steps without `minus`: AIRL's f.
+
+        The agent is paid for f, and its own entropy weight stands for the rest of f - log pi. Paid for -log pi itself, a
+        Gaussian whose actions are clipped grows without bound: it earns by spreading, and does the same as before.
+        """
         logits: Tensor = self.discriminator(embed(self.encoder, steps, self.actions))
-        return logits - self.minus(steps)
+        return logits
 
     def reward(self) -> Earned:
         """Return what steps earn now."""
-        return Earned(self.judge, self.objective, self.rules.limit, self.ending)
+        return Earned(self.potential, self.objective, self.rules.limit, self.ending)
 
     def learn(self, fake: Callable[[int], Transitions], updates: int, agent: Ends) -> Metrics:
         """Make updates, one at least, then weigh the absorbing state anew; means of the verdicts."""

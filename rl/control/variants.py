@@ -18,7 +18,7 @@ Rewarded: TypeAlias = Literal["adversary", "environment", "expert-or-not", "cons
 class Numbers:
     """The numbers of an imitation run; each is a flag."""
 
-    steps: int = 2_000_000
+    steps: int = 1_500_000
     """steps in the environment"""
     envs: int = 16
     """environments side by side"""
@@ -32,6 +32,8 @@ class Numbers:
     """units in the hidden layers of the agent's networks"""
     log_std: float = 0.0
     """logarithm of the spread that a Gaussian policy begins with, in half ranges of the action"""
+    lr_decay: bool = True
+    """let PPO's rate fall evenly to zero over the run"""
     random_steps: int = 10_000
     """random steps before an agent that replays begins to learn"""
     replay: int = 1_000_000

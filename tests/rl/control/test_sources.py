@@ -80,7 +80,7 @@ def worth(source, held):
     """What the steps are worth, from the networks alone."""
     with torch.no_grad():
         seen = held._replace(obs=source.encoder(held.obs), next_obs=source.encoder(held.next_obs))
-        logits = (source.discriminator(seen) - source.minus(held)).clamp(-LIMIT, LIMIT)
+        logits = source.discriminator(seen).clamp(-LIMIT, LIMIT)
     return source.objective.reward(logits) + source.ending * held.terminated
 
 
