@@ -1,1 +1,1 @@
-"""Agents in gymnasium: collecting, demonstrations, behaviour cloning, PPO, TRPO, SAC, TD3, and what they imitate with."""
+"""Agents in gymnasium: collecting, demonstrations, cloning, PPO, TRPO, SAC, TD3, and what they imitate with."""

@@ -166,8 +166,8 @@ class Adversary:
     def potential(self, steps: Transitions) -> Float[Tensor, "*places"]:
         """Give the logits of raw steps without `minus`: AIRL's f.
 
-        The agent is paid for f, and its own entropy weight stands for the rest of f - log pi. Paid for -log pi itself, a
-        Gaussian whose actions are clipped grows without bound: it earns by spreading, and does the same as before.
+        The agent is paid for f, and its own entropy weight stands for the rest of f - log pi. Paid for -log pi itself,
+        a Gaussian whose actions are clipped grows without bound: it earns by spreading, and does the same as before.
         """
         logits: Tensor = self.discriminator(embed(self.encoder, steps, self.actions))
         return logits
