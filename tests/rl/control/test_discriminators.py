@@ -253,6 +253,17 @@ def test_a_description_builds_the_same(kind):
         build({**ShapedDiscriminator(2, 0.8).description, "kind": "oracle"}, actions)
 
 
+def test_dropout_is_on_while_it_learns_and_off_when_it_judges():
+    torch.manual_seed(0)
+    net = StepDiscriminator(2, actions_of(Discrete(2)), dropout=0.5).eval()
+    optimizer = torch.optim.Adam(net.parameters(), 0.0)
+    learn = AutogradUpdates(net, GAIL(), NoPenalty(), optimizer, Engine(Runtime("cpu", "fp32"), 0), 5, 0.0)
+    steps, none = transitions(torch.randn(5, 2), torch.zeros(5, dtype=torch.int64)), (torch.zeros(5), torch.zeros(5))
+    first, second = learn(steps, steps, none), learn(steps, steps, none)
+    assert not torch.equal(first, second)
+    assert not net.training
+
+
 def test_no_gradient_reaches_the_encoder():
     encoder = torch.nn.Linear(2, 3)
     steps = embed(encoder, transitions(torch.randn(2, 2), torch.zeros(2), torch.randn(2, 2)), actions_of(Discrete(2)))

@@ -26,7 +26,7 @@ from rl.control.transitions import Transitions
 from rl.rollout import Rollout
 from rl.runtime import Engine, Runtime
 
-WIDTH, GAMMA, LIMIT = 2, 0.9, 1.5
+WIDTH, GAMMA, LIMIT = 2, 0.9, 1.0
 OBSERVATIONS = spaces.observations(Box(-100, 100, (WIDTH,)), where="env")
 ACTIONS = spaces.actions(Discrete(2), where="env")
 FORMS = [GAIL(), AIRL(), FAIRL(), NonSaturating(), LeastSquares(), Wasserstein()]
@@ -64,8 +64,8 @@ def adversary(objective=None, minus=nothing, net=None, **rules):
     net = StepDiscriminator(WIDTH, ACTIONS, hidden=(8,)) if net is None else net
     numbers = {"batch": 4, "entropy": 0.01, "limit": LIMIT, "discount": GAMMA, "absorbing": True} | rules
     return Adversary(
-        encoder, ACTIONS, net, Subsampled(steps(40, 1, 2.0), (0,), Ends(10, 40)), objective or GAIL(), GradientPenalty(1.0),
-        torch.optim.Adam(net.parameters(), 0.05, fused=True), Rules(**numbers),
+        encoder, ACTIONS, net, Subsampled(steps(40, 1, 2.0), (0,), Ends(10, 40)), objective or GAIL(),
+        GradientPenalty(1.0), torch.optim.Adam(net.parameters(), 0.05, fused=True), Rules(**numbers),
         Engine(Runtime("cpu", "fp32"), 0), minus,
     )  # fmt: skip
 
@@ -142,6 +142,19 @@ def test_it_asks_for_as_many_of_the_agents_steps_as_it_takes_of_the_experts():
 
     adversary().learn(fake, 7, AGENT)
     assert asked == [28]
+
+
+def test_each_side_is_told_as_it_is_judged():
+    source = adversary(minus=lambda held: held.obs[:, 0])
+    own = steps(4, 9, -2.0)
+    torch.manual_seed(3)
+    real = source.demonstrations.pairs(4)
+    with torch.no_grad():
+        on_real, on_own = source.judge(real).mean(), source.judge(own).mean()
+    torch.manual_seed(3)
+    told = source.learn(lambda rows: own, 1, AGENT)
+    assert float(told["d/logit_expert"]) == pytest.approx(float(on_real), abs=1e-5)
+    assert float(told["d/logit_agent"]) == pytest.approx(float(on_own), abs=1e-5)
 
 
 def test_both_ways_of_updating_serve_it():
