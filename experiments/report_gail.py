@@ -33,6 +33,10 @@ MEANING = COMMON | {
     "d/logit_expert": "mean on the expert's steps",
     "d/logit_agent": "mean on the agent's steps",
 }
+RETURNS = {
+    "train/return": ("c3", 1.0, "drawn actions, in training"),
+    "return_mean": ("c0", 1.6, "likeliest actions, other episodes"),
+}
 LEVELS = {"return_expert": ("c2", "the expert's demonstrations"), "return_random": ("c1", "random actions")}
 PLAYERS = {"expert": ("c2", "the expert's"), "agent": ("c0", "the agent's")}
 ENDS = {"terminated": ("c1", "steps that terminated"), "others": ("c0", "all others")}
@@ -133,13 +137,14 @@ def beside_published(run: Run) -> Markup:
 def returns(run: Run) -> Markup:
     """Return the return over steps and over CPU seconds, between random actions and the expert."""
     levels = [(run.summary[key], colour) for key, (colour, _) in LEVELS.items() if key in run.summary]
-    legend = [("c0", False, "likeliest actions, other episodes"), ("c3", False, "drawn actions, in training")]
+    shown = {key: line for key, line in RETURNS.items() if run.series(key)[0]}
+    legend = [(colour, False, name) for colour, _, name in shown.values()]
     legend += [(colour, True, name) for key, (colour, name) in LEVELS.items() if key in run.summary]
     figures = []
     for over, words in AXES.items():
         lines = [
             Line(x, y, colour, width=width)
-            for key, colour, width in (("train/return", "c3", 1.0), ("return_mean", "c0", 1.6))
+            for key, (colour, width, _) in shown.items()
             for x, y in [run.series(key, over)]
             if x
         ]

@@ -152,7 +152,9 @@ def test_return_over_cpu_seconds_has_a_band_from_three_runs_on(tmp_path: Path) -
     group = Group("a", runs, "c0")
     for over in ("step", "cpu_seconds"):
         assert learning_figure([group], "return_mean", over).count("opacity: 0.18") == 1
-    assert "opacity: 0.18" not in learning_figure([Group("a", runs[:2], "c0")], "return_mean", "cpu_seconds")
+    figure = learning_figure([Group("a", runs[:2], "c0")], "return_mean", "cpu_seconds")
+    assert "opacity: 0.18" not in figure
+    assert figure.count("stroke-opacity: 0.6") == 2  # each of the two runs, thin
     assert math.isclose(runs[1].series("return_mean", "cpu_seconds")[0][0], 11.0)
 
 
@@ -182,3 +184,4 @@ def test_families_stand_one_after_the_other(tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr()
     assert "not comparable, family differs: gail (gail); irgan (seqgan)" in said.err
     assert (tmp_path / "page.html").read_text().count("<h2>At the last step</h2>") == 2
+    assert said.out.count("What it took") == 1

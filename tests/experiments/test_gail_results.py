@@ -137,12 +137,11 @@ def test_logits_are_the_sources_own_and_rewards_tell_terminations(monkeypatch: p
     e, cast = start("gail")
     source: Any = cast.source
     source.ending = 1000.0
-    monkeypatch.setattr(
-        type(source), "judge", lambda self, steps: steps.absorbing + (3.0 if steps.rows > 9000 else 2.0)
-    )
+    source.minus = lambda steps: torch.full_like(steps.absorbing, 5.0)  # in what the discriminator learns by, unpaid
+    monkeypatch.setattr(type(source), "potential", lambda self, steps: torch.full_like(steps.absorbing, 2.0))
     monkeypatch.setattr(gail_results, "JUDGED", (2, 200))
     found = gail_results.histograms(e, cast, source)
-    assert found["logits"]["edges"][0] < 2 < found["logits"]["edges"][-1]
+    assert found["logits"]["edges"][0] < 2 - 5 < found["logits"]["edges"][-1] < 2
     # softplus(2) = 2.127, and what follows a termination besides.
     assert found["rewards"]["edges"][0] == pytest.approx(2.127, abs=1e-3)
     assert found["rewards"]["edges"][-1] == pytest.approx(1002.127, abs=1e-3)
@@ -185,6 +184,13 @@ def test_a_run_without_a_discriminator_keeps_neither_histograms_nor_reward(tmp_p
     assert {"summary.json", "report.html"} <= {path.name for path in run.iterdir()}
     assert not {"histograms.json", "reward", "samples"} & {path.name for path in run.iterdir()}
     assert "<h2>Discriminator</h2>" not in (run / "report.html").read_text()
+
+
+def test_cloning_alone_has_judged_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    succeed(gail.main, "bc", *TINY, "--steps", 0, "--clone-updates", 3, "--no-film", "--run-dir", run)
+    assert not {"histograms.json", "reward"} & {path.name for path in run.iterdir()}
+    assert json.loads((run / "summary.json").read_text())["env_steps"] == 0
 
 
 def test_summary_of_a_run_is_printed_and_complete(finished: Path) -> None:

@@ -73,6 +73,8 @@ def test_page_of_a_finished_run_holds_everything(tmp_path: Path) -> None:
     assert "steps that terminated, n = 3" in text
     assert "all others, n = 1,200" in text
     assert "entropy<small>of the policy, nats</small>" in text
+    for words in ("over steps in the environment", "over CPU seconds of training"):
+        assert f"return<small>{words}</small>" in text
     # Returns over steps and over CPU seconds, accuracies, two histograms, entropy.
     assert text.count("<svg") == 6
     (image,) = (attributes for tag, attributes in Tags(text).tags if tag == "img")
@@ -104,7 +106,10 @@ def test_page_of_a_control_has_no_discriminator(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", env="Swimmer-v5")
     (run / "metrics.jsonl").write_text('{"step": 1, "cpu_seconds": 1, "return_mean": 2.0}\n')
     (run / "summary.json").write_text(json.dumps(SUMMARY))
-    assert titles(report.write(run).read_text()) == ["Summary", "Return", "Configuration"]
+    text = report.write(run).read_text()
+    assert titles(text) == ["Summary", "Return", "Configuration"]
+    assert "likeliest actions, other episodes" in text
+    assert "drawn actions, in training" not in text
 
 
 @pytest.mark.parametrize(("accuracies", "warned"), [((1.0, 0.995), True), ((1.0, 0.98), False), ((0.5, 1.0), False)])
@@ -168,7 +173,7 @@ def test_a_family_that_has_no_sections_of_its_own_shows_summary_and_metrics(tmp_
     ("env", "task"),
     [
         ("Hopper-v5", "Hopper-v1"), ("CartPole-v1", "CartPole-v0"), ("Reacher-v4", "Reacher-v1"),
-        ("seals/Hopper-v1", ""), ("HopperBullet-v0", ""), ("Hopper", ""),
+        ("seals/Hopper-v1", ""), ("HopperBullet-v0", ""), ("Hopper", ""), ("Hopper-v1-slow", ""),
     ],
 )  # fmt: skip
 def test_published_tasks_are_found_by_name_whatever_the_version(env: str, task: str) -> None:
