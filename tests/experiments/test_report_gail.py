@@ -100,6 +100,7 @@ def test_page_of_a_run_half_way_leaves_out_what_is_missing(tmp_path: Path) -> No
     text = report.write(run).read_text()
     assert titles(text) == ["Return", "Discriminator", "Over the steps", "Configuration"]
     assert "not finished" in text
+    assert "random actions" not in text
 
 
 def test_page_of_a_control_has_no_discriminator(tmp_path: Path) -> None:
