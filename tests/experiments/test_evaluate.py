@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import evaluate, text_gan
+from experiments import evaluate, gail, text_gan
 from rl.runtime import checkpoints
 from tests.experiments.helpers import TINY, call, succeed
 
@@ -37,6 +37,26 @@ def test_a_summary_is_computed_again_from_the_last_checkpoint(finished: Path, tm
     assert numbers(tmp_path / "numbers.json") == numbers(finished / "summary.json")
     newest = checkpoints.newest(run)
     assert out.startswith(f"checkpoint: {newest}\ntensors: {checkpoints.fingerprint(newest)}\nnll_oracle ")
+
+
+def test_an_imitators_summary_is_computed_again_from_a_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    sizes = (  # noqa: SIM905
+        "--steps 512 --envs 4 --horizon 32 --hidden 8 8 --d-hidden 8 --d-batch 16 --evaluate-every 256 "
+        "--evaluate-episodes 2 --final-episodes 2 --save-seconds 1000 --no-film --runtime.device cpu"
+    ).split()
+    succeed(gail.main, "airl", *sizes, "--run-dir", run)
+    before = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").unlink()
+    out = succeed(evaluate.main, run)
+    found = json.loads((run / "summary.json").read_text())
+    assert found.keys() == before.keys()
+    timed = ("cpu_seconds", "env_steps_per_second")  # the clock went on after the checkpoint was written
+    assert {k: v for k, v in found.items() if k not in timed} == {k: v for k, v in before.items() if k not in timed}
+    assert found["cpu_seconds"] == pytest.approx(before["cpu_seconds"], rel=0.5)
+    assert f"return_mean              {found['return_mean']:.4f}" in out
+    succeed(evaluate.main, run, "--step", 0)
+    assert json.loads((run / "summary.json").read_text())["env_steps"] == 0
 
 
 def test_an_earlier_step_is_measured_where_it_is_named(finished: Path, tmp_path: Path) -> None:
