@@ -89,6 +89,8 @@ def to_json(value: Any) -> Any:
     """Return a configuration as plain JSON: dataclasses as objects, paths as text."""
     if dataclasses.is_dataclass(value):
         return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [to_json(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -115,6 +117,8 @@ def _fit(hint: Any, value: Any, place: Path, key: str) -> Any:
             return value
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
+        if typing.get_origin(option) is tuple and isinstance(value, list):
+            return tuple(_fit(typing.get_args(option)[0], item, place, f"{key}[{i}]") for i, item in enumerate(value))
         if isinstance(option, type) and type(value) is option:
             return value
     expected = " or ".join(_in_words(option) for option in options)
@@ -124,6 +128,8 @@ def _fit(hint: Any, value: Any, place: Path, key: str) -> Any:
 def _in_words(option: Any) -> str:
     if typing.get_origin(option) is typing.Literal:
         return "one of " + ", ".join(map(str, typing.get_args(option)))
+    if typing.get_origin(option) is tuple:
+        return "a list"
     return WORDS.get(option, str(option))
 
 

@@ -30,7 +30,7 @@ from rl.control.spaces import Actions, Observations
 from rl.control.td3 import TD3Agent, TD3Optimizer
 from rl.control.variants import VARIANTS, Numbers
 from rl.penalties import GradientPenalty, NoPenalty
-from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkpoints, closest, warn
+from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkpoints, closest, rundir, warn
 
 MAY_BE_ZERO = (
     "steps", "trajectories", "random_steps", "clone_updates", "warm_rounds", "d_ratio", "d_penalty", "d_target",
@@ -194,6 +194,14 @@ def make_agent(e: Experiment, observations: Observations, actions: Actions, engi
         return soft, SACOptimizer(soft, n.sac)
     except InputError as error:
         raise InputError(f"{e.env}: {error}") from None
+
+
+def trained_agent(run_dir: Path, observations: Observations, actions: Actions) -> Any:
+    """Return the agent of a run, as its newest good checkpoint has it. Raises InputError where it does not fit."""
+    e = saved_experiment(run_dir, rundir.read_config(run_dir)["config"])
+    agent, _ = make_agent(e, observations, actions, Engine(Runtime("cpu"), e.seed))
+    checkpoints.restore(checkpoints.newest(run_dir), {"agent": agent}, partial=True)
+    return agent
 
 
 def make_discriminator(e: Experiment, features: int, actions: Actions) -> nn.Module:

@@ -1,9 +1,9 @@
 """Record an expert's whole episodes as a demonstration file.
 
-`python -m experiments.record --policy FILE.npz --env ID --episodes N --output FILE`; FILE.npz holds a policy as plain
-arrays (rl/control/stored_policy.py says which). `cartpole-controller` is a linear controller of our own; the bundled
-demonstrations are `python -m experiments.record --policy cartpole-controller --env CartPole-v1 --episodes 4 --output
-experiments/data/cartpole_expert.npz`.
+`python -m experiments.record --policy FILE.npz|RUN_DIR --env ID --episodes N --output FILE`; FILE.npz holds a policy as
+plain arrays (rl/control/stored_policy.py says which), RUN_DIR an agent that was trained here. `cartpole-controller` is
+a linear controller of our own; the bundled demonstrations are `python -m experiments.record --policy
+cartpole-controller --env CartPole-v1 --episodes 4 --output experiments/data/cartpole_expert.npz`.
 """
 
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rl.control.demonstrations import Agent
-    from rl.control.spaces import Actions
+    from rl.control.spaces import Actions, Observations
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Arguments:
     """Record an expert's whole episodes as a demonstration file."""
 
     policy: str
-    """an .npz with a policy's weights, or cartpole-controller"""
+    """an .npz with a policy's weights, the folder of a run, or cartpole-controller"""
     env: str
     """the environment's id"""
     output: Path
@@ -63,16 +63,20 @@ class CartPoleController:
         return torch.where(torch.rand(len(obs)) < self.noise, torch.randint(2, (len(obs),)), self.mode(obs))
 
 
-def load_policy(name: str, width: int, actions: "Actions") -> "Agent":
+def load_policy(name: str, layout: "Observations", actions: "Actions") -> "Agent":
     """Return the policy of that name; raise InputError where it does not fit the environment."""
     from rl.control import stored_policy
 
+    width = layout.width
     if name == "cartpole-controller":
         if (width, actions.kind, actions.size) != (4, "discrete", 2):
             raise InputError(f"--policy {name}: is for CartPole, not for observations of {width} numbers")
         return CartPoleController()
     if Path(name).is_dir():
-        raise InputError(f"--policy {name}: a run's folder cannot be recorded yet; name an .npz file")
+        from experiments.gail_setup import trained_agent
+
+        agent: Agent = trained_agent(Path(name), layout, actions)
+        return agent
     policy = stored_policy.load(Path(name))
     if policy.width != width:
         raise InputError(f"--policy {name}: obs_mean: sees {policy.width} numbers, the environment gives {width}")
@@ -112,7 +116,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         layout = spaces.observations(env.single_observation_space, where=a.env)
         actions = spaces.actions(env.single_action_space, where=a.env)
-        policy = load_policy(a.policy, layout.width, actions)
+        policy = load_policy(a.policy, layout, actions)
         recorded = demonstrations.record(
             policy, env, a.episodes, a.seed, deterministic=a.deterministic, env_kwargs=kwargs
         )

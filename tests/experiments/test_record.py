@@ -68,7 +68,7 @@ def test_a_stored_policy_and_the_environments_arguments(pushes_right: Path, tmp_
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"--policy": "."}, "--policy .: a run's folder cannot be recorded yet; name an .npz file"),
+        ({"--policy": "."}, "config.json: not a run's folder: No such file or directory"),
         ({"--policy": "nowhere.npz"}, "nowhere.npz: No such file or directory"),
         ({"--env": "Acrobot-v1"}, "--policy cartpole-controller: is for CartPole, not for observations of 6 numbers"),
         ({"--env": "CartPole-v7"}, "CartPole-v7: "),
