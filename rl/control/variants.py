@@ -120,19 +120,24 @@ PRESETS = ("default", "demo", "paper")
 
 CLASSIC = {"envs": 32, "horizon": 64, "d_spectral": False, "d_lr": 1e-3, "ppo": PPO(minibatch=256, lr=1e-3)}
 """for environments whose steps cost next to nothing"""
+BOUNDED = {"horizon": 128, "ppo": PPO(minibatch=256, lr=1e-3, gamma=0.95)}
+"""for short tasks with bounded actions"""
 TASKS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {**CLASSIC, "steps": 150_000, "d_ratio": 0.004},
     "Acrobot-v1": {**CLASSIC, "steps": 300_000, "d_ratio": 0.004},
     "MountainCar-v0": {
         **CLASSIC, "steps": 400_000, "d_ratio": 0.016, "ppo": PPO(minibatch=256, lr=1e-3, entropy_weight=0.01)
     },
+    "Pendulum-v1": {**BOUNDED, "steps": 200_000},
+    "Reacher-v5": {**BOUNDED, "steps": 400_000},
+    "Ant-v5": {"log_std": -1.0},
 }  # fmt: skip
 """what differs from the defaults in an environment, for imitators that learn from their own steps"""
 OFF_POLICY: dict[str, Any] = {
-    "steps": 300_000, "envs": 4, "horizon": 64, "hidden": (128, 128), "d_ratio": 0.125, "d_batch": 128,
-    "update_ratio": 0.5,
+    "steps": 300_000, "envs": 4, "horizon": 64, "hidden": (128, 128), "d_ratio": 0.05, "d_batch": 256,
+    "update_ratio": 0.5, "sac": SAC(critic_lr=1e-3, tau=0.01),
 }  # fmt: skip
-
+"""for those that replay"""
 
 PAPER: dict[str, Any] = {
     "steps": 25_000_000, "envs": 50, "horizon": 1000, "trajectories": 4, "subsample": 20, "hidden": (100, 100),
