@@ -52,7 +52,7 @@ def ours(size: int, updates: int) -> Work:
     optimizer, replay = SACOptimizer(agent, numbers), Replay(STEPS, layout, acts)
     obs, next_obs = torch.randn(2, STEPS, layout.width)
     done = torch.rand(STEPS) < 0.01
-    steps = Transitions(obs, torch.rand(STEPS, acts.size) * 2 - 1, next_obs, done, torch.zeros(STEPS))
+    steps = Transitions(obs, torch.rand(STEPS, acts.size) * 2 - 1, next_obs, done)
     replay.add(steps, torch.randn(STEPS))
     agent.encoder.add(obs)
 

@@ -61,7 +61,7 @@ class Payer:
         return np.array(self._actions.from_env(np.asarray(actions)))
 
     def pay(self, obs: Rows, actions: Rows, next_obs: Rows, terminated: Flags) -> NDArray[np.float32]:
-        """Return one reward for each row; none is in the absorbing state.
+        """Return one reward for each row.
 
         Raises ValueError for a reward of another shape, Diverged for one that is not finite.
         """
@@ -72,7 +72,6 @@ class Payer:
             torch.from_numpy(actions),
             torch.from_numpy(next_obs),
             torch.from_numpy(np.asarray(terminated, np.bool_)),
-            torch.zeros(len(obs)),
         )
         rewards = self._reward(steps)
         if rewards.shape != (len(obs),):

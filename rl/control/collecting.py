@@ -69,7 +69,7 @@ class _Buffers:
             )
         )
         zeros = torch.zeros(mask.shape)
-        steps = Transitions(obs, actions, next_obs, terminated, absorbing=zeros)
+        steps = Transitions(obs, actions, next_obs, terminated)
         return Rollout(steps, mask, zeros, rewards, zeros, zeros, terminated, truncated)
 
 

@@ -150,7 +150,6 @@ def record(
         torch.from_numpy(actions.from_env(actions.to_env(acts))),  # what was really done: clipped
         torch.from_numpy(next_obs),
         torch.from_numpy(terminated),
-        torch.zeros(len(obs)),
     )
     starts = np.diff(episode[order], prepend=-1) > 0
     return Demonstrations(
@@ -180,26 +179,9 @@ class Subsampled:
     ends: Ends
     """how many episodes terminated, in how many steps, before subsampling"""
 
-    @property
-    def absorbing_share(self) -> float:
-        """Return the terminated episodes for each pair, before subsampling."""
-        return self.ends.terminations / self.ends.steps
-
     def pairs(self, rows: int, generator: torch.Generator | None = None) -> Transitions:
         """Draw kept pairs uniformly, with replacement; without a generator, from torch's own."""
         return self.steps.take(torch.randint(self.steps.rows, (rows,), generator=generator))
-
-    def draw(self, rows: int, generator: torch.Generator | None = None) -> Transitions:
-        """Draw with replacement from pairs and absorbing rows, as often as each came before subsampling.
-
-        A row is the absorbing one (zeros, absorbing 1) with probability share / (1 + share): one such row follows every
-        episode that terminated. Kostrikov et al. 2019 (1809.02925), section 4.2.
-        """
-        drawn = self.pairs(rows, generator)
-        share = self.absorbing_share / (1 + self.absorbing_share)
-        absorbing = torch.rand(rows, generator=generator) < share
-        zeroed = Transitions(*(field.masked_fill(_over(absorbing, field), 0) for field in drawn))
-        return zeroed._replace(absorbing=absorbing.float())
 
 
 def subsample(demonstrations: Demonstrations, every: int, seed: int) -> Subsampled:
@@ -220,10 +202,6 @@ def subsample(demonstrations: Demonstrations, every: int, seed: int) -> Subsampl
         raise InputError(f"{demonstrations.env_id}: every {every}-th pair of episodes this short leaves none")
     ends = Ends(int(demonstrations.steps.terminated.sum()), len(episode))
     return Subsampled(demonstrations.steps.take(kept), tuple(offsets.tolist()), ends)
-
-
-def _over(rows: Tensor, field: Tensor) -> Tensor:
-    return rows.view(-1, *[1] * (field.ndim - 1))
 
 
 def _checked(
@@ -248,7 +226,6 @@ def _checked(
         torch.from_numpy(actions.from_env(_actions(name, arrays["acts"], rows, actions))),
         torch.from_numpy(next_obs),
         torch.from_numpy(terminated),
-        torch.zeros(rows),
     )
     demonstrations = Demonstrations(
         steps,

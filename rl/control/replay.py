@@ -25,7 +25,6 @@ class Replay:
             acts,
             torch.empty(capacity, observations.width, dtype=observations.dtype),
             torch.empty(capacity, dtype=torch.bool),
-            torch.empty(capacity),
         )
         self.rewards = torch.empty(capacity)
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 
@@ -22,8 +22,6 @@ class Transitions(NamedTuple):
     """what followed, the true last observation where the episode ended"""
     terminated: Bool[Tensor, "*places"]
     """the episode ended with this step, not by a time limit"""
-    absorbing: Float[Tensor, "*places"]
-    """1 in the state after a termination, 0 elsewhere; the other fields are then zeros"""
 
     @property
     def rows(self) -> int:

@@ -137,8 +137,8 @@ def test_logits_are_the_sources_own_and_rewards_tell_terminations(monkeypatch: p
     e, cast = start("gail")
     source: Any = cast.source
     source.ending = 1000.0
-    source.minus = lambda steps: torch.full_like(steps.absorbing, 5.0)  # in what the discriminator learns by, unpaid
-    monkeypatch.setattr(type(source), "potential", lambda self, steps: torch.full_like(steps.absorbing, 2.0))
+    source.minus = lambda steps: torch.full(steps.terminated.shape, 5.0)  # in what the discriminator learns by, unpaid
+    monkeypatch.setattr(type(source), "potential", lambda self, steps: torch.full(steps.terminated.shape, 2.0))
     monkeypatch.setattr(gail_results, "JUDGED", (2, 200))
     found = gail_results.histograms(e, cast, source)
     assert found["logits"]["edges"][0] < 2 - 5 < found["logits"]["edges"][-1] < 2

@@ -107,7 +107,6 @@ def test_observations_in_a_dict_or_under_another_name():
     TensorDictReward(exact, gymnasium.spaces.Dict({"place": line, "time": line}), two)(data(parts, after))
     expected = Transitions(
         torch.tensor([[1.0, 3], [2, 4]]), torch.tensor([1, 0]), torch.tensor([[11.0, 13], [12, 14]]), flags.squeeze(),
-        torch.zeros(2),
     )  # fmt: skip
     for mine, theirs in zip(exact.steps, expected, strict=True):
         assert torch.equal(mine, theirs)
@@ -133,7 +132,7 @@ def test_a_learned_reward_and_spaces_that_do_not_fit():
     data = TensorDictReward(reward, *spaces_of("CartPole-v1"))(rollout("CartPole-v1", 60))
     steps = Transitions(
         data["observation"], data["action"].argmax(-1), data["next", "observation"],
-        data["next", "terminated"].squeeze(-1), torch.zeros(60),
+        data["next", "terminated"].squeeze(-1),
     )  # fmt: skip
     assert torch.equal(data["next", "reward"].squeeze(-1), reward(steps))
     with pytest.raises(InputError, match="observations: width: 3, the reward was made for 4"):

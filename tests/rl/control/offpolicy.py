@@ -31,7 +31,7 @@ def steps_of(rows: int, actions: Actions = BOX, observations: Observations = VEC
         if actions.kind == "discrete"
         else torch.tensor(actions.low) + torch.rand(rows, actions.size) * torch.tensor([2.0, 4.0])
     )
-    return Transitions(obs, acts, next_obs, torch.rand(rows) < 0.3, torch.zeros(rows))
+    return Transitions(obs, acts, next_obs, torch.rand(rows) < 0.3)
 
 
 def sac_agent(hidden: tuple[int, ...] = (7, 5), observations: Observations = VECTOR) -> SACAgent:

@@ -32,5 +32,5 @@ def rollout_of(agent: OnPolicyAgent, rows: int, time: int, obs: Tensor | None = 
     actions = agent.act(obs.flatten(0, 1)).unflatten(0, (rows, time))
     following = torch.cat([obs[:, 1:], torch.randn_like(obs[:, :1].float()).to(dtype)], 1)
     no, zeros = torch.zeros(rows, time, dtype=torch.bool), torch.zeros(rows, time)
-    steps = Transitions(obs, actions, following, no, zeros)
+    steps = Transitions(obs, actions, following, no)
     return Rollout(steps, ~no, zeros, torch.randn(rows, time), zeros, zeros, no, no)

@@ -21,7 +21,7 @@ def engine() -> Engine:
 
 def pairs(obs: Tensor, actions: Tensor) -> Transitions:
     rows = len(obs)
-    return Transitions(obs, actions, obs, torch.zeros(rows, dtype=torch.bool), torch.zeros(rows))
+    return Transitions(obs, actions, obs, torch.zeros(rows, dtype=torch.bool))
 
 
 def test_the_loss_by_hand():
@@ -117,7 +117,7 @@ def rollout(rewards: list[list[float]], terminated: Any, truncated: Any, mask: A
     paid = torch.tensor(rewards)
     batch, time = paid.shape
     obs = torch.arange(float(batch * time)).view(batch, time, 1)
-    steps = Transitions(obs, torch.zeros(batch, time), obs + 1, torch.tensor(terminated), torch.zeros(batch, time))
+    steps = Transitions(obs, torch.zeros(batch, time), obs + 1, torch.tensor(terminated))
     zeros, all_true = torch.zeros(batch, time), torch.ones(batch, time, dtype=torch.bool)
     counted = all_true if mask is None else torch.tensor(mask)
     return Rollout(steps, counted, zeros, paid, zeros, zeros, torch.tensor(terminated), torch.tensor(truncated))
@@ -147,7 +147,7 @@ def test_values_are_warmed_up_to_the_returns_of_a_cycle(engine: Engine):
     obs[0, 7] = 3  # a row that does not count
     zeros = torch.zeros(1, 40)
     paid = (state == 2).float().view(1, 40)
-    played = Rollout(Transitions(obs, zeros, after, nothing, zeros), mask, zeros, paid, zeros, zeros, nothing, nothing)
+    played = Rollout(Transitions(obs, zeros, after, nothing), mask, zeros, paid, zeros, zeros, nothing, nothing)
     numbers = Warming(discount=0.5, lr=0.05, batch=8, epochs=20, passes=5)
 
     def value(rows: Tensor) -> Tensor:

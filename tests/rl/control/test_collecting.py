@@ -125,7 +125,7 @@ def test_steps_by_hand(name):
     assert steps.obs[2, 4].tolist() == [-5, 0]
     assert rollout.mask.all()
     assert torch.equal(steps.terminated, rollout.terminated)
-    assert not any(field.any() for field in (steps.absorbing, rollout.log_probs, rollout.values, rollout.next_values))
+    assert not any(field.any() for field in (rollout.log_probs, rollout.values, rollout.next_values))
     assert steps.actions.tolist() == [[1] * 5] * 3
     assert collector.num_envs == 3
 

@@ -60,13 +60,12 @@ def test_a_file_by_hand(tmp_path: Path):
     assert got.steps.next_obs.tolist() == [[1, 1], [2, 1], [3, 1], [6, 2], [7, 2]]
     assert got.steps.actions.tolist() == [0, 1, 1, 0, 0]
     assert got.steps.terminated.tolist() == [False, False, True, False, False]
-    assert got.steps.absorbing.tolist() == [0] * 5
     assert got.truncated.tolist() == [False] * 4 + [True]
     assert got.starts.tolist() == [True, False, False, True, False]
     assert (got.returns.tolist(), got.lengths.tolist()) == ([7, 24], [3, 2])
     assert (got.env_id, got.env_kwargs) == ("Walk-v0", {"wide": True})
     kinds = [field.dtype for field in got.steps]
-    assert kinds == [torch.float32, torch.int64, torch.float32, torch.bool, torch.float32]
+    assert kinds == [torch.float32, torch.int64, torch.float32, torch.bool]
 
 
 def test_the_first_trajectories(tmp_path: Path):
@@ -252,7 +251,6 @@ LONG = demos.Demonstrations(
         torch.arange(50),
         torch.arange(1, 51.0).view(50, 1),
         torch.tensor([False] * 19 + [True] + [False] * 19 + [True] + [False] * 10),
-        torch.zeros(50),
     ),
     torch.ones(50),
     torch.tensor([False] * 49 + [True]),
@@ -273,8 +271,7 @@ def test_subsampling_keeps_every_so_many_from_its_offset(every: int, seed: int):
     ]
     assert got.steps.actions.tolist() == wanted
     assert got.steps.next_obs.flatten().tolist() == [row + 1 for row in wanted]
-    assert got.absorbing_share == 2 / 50  # of the whole, whatever was kept
-    assert (got.ends.terminations, got.ends.steps) == (2, 50)
+    assert (got.ends.terminations, got.ends.steps) == (2, 50)  # of the whole, whatever was kept
 
 
 def test_subsampling_by_seed():
@@ -290,28 +287,20 @@ def test_subsampling_by_seed():
         demos.subsample(LONG, 1000, seed)
 
 
-def test_draws_are_uniform_and_hold_absorbing_rows_as_often_as_they_came():
-    kept = demos.subsample(replace(LONG), 10, 0)
-    kept = replace(kept, ends=demos.Ends(1, 4))  # 1/4 for each pair: 1 row in 5
-    drawn = kept.draw(20_000, torch.Generator().manual_seed(0))
-    absorbing = drawn.absorbing == 1
-    assert absorbing.float().mean() == pytest.approx(0.2, abs=0.01)
-    assert set(drawn.absorbing.tolist()) == {0, 1}
-    for field in drawn[:4]:
-        assert not field[absorbing].any()
-    known = kept.steps.actions
-    counts = torch.tensor([(drawn.actions[~absorbing] == action).float().mean() for action in known])
-    torch.testing.assert_close(counts, torch.full((len(known),), 1 / len(known)), atol=0.02, rtol=0)
+def test_draws_are_uniform_of_the_pairs_that_were_kept():
+    kept = demos.subsample(LONG, 10, 0)
+    drawn = kept.pairs(20_000, torch.Generator().manual_seed(0))
+    counts = torch.tensor([(drawn.actions == action).float().mean() for action in kept.steps.actions])
+    torch.testing.assert_close(counts, torch.full((5,), 1 / 5), atol=0.02, rtol=0)
+    assert torch.equal(drawn.obs[:, 0], drawn.actions.float())
+    assert torch.equal(drawn.next_obs, drawn.obs + 1)
+    assert torch.equal(drawn.terminated, (drawn.actions == 19) | (drawn.actions == 39))
     assert [a.dtype for a in drawn] == [a.dtype for a in kept.steps]
-
-    pairs = kept.pairs(5000, torch.Generator().manual_seed(0))
-    assert not pairs.absorbing.any()
-    assert set(pairs.actions.tolist()) == set(known.tolist())
     torch.manual_seed(5)
     one = kept.pairs(10)
     torch.manual_seed(5)
     assert torch.equal(one.actions, kept.pairs(10).actions)  # resumes with torch's own generator
-    assert not demos.subsample(LONG.first(3), 1, 0).draw(0, torch.Generator()).rows
+    assert not kept.pairs(0).rows
 
 
 def test_random_actions_change_the_actions_alone(tmp_path: Path):

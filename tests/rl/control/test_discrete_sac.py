@@ -39,7 +39,7 @@ def test_a_bandit_gives_the_boltzmann_distribution() -> None:
     optimizer = SACOptimizer(agent, numbers)
     pays = torch.tensor([0.0, 0.5, 1.0])
     acts, zeros = torch.randint(3, (64 * 600,)), torch.zeros(64 * 600, 1)
-    steps = Transitions(zeros, acts, zeros, torch.ones(len(acts)).bool(), zeros[:, 0])
+    steps = Transitions(zeros, acts, zeros, torch.ones(len(acts)).bool())
     sac_round(agent, optimizer, steps, pays[acts], numbers)
     obs = torch.zeros(6000, 1)
     wanted = (pays / 0.5).softmax(0)
@@ -55,7 +55,7 @@ def test_the_temperature_finds_the_target_entropy(share: float) -> None:
     agent = DiscreteSACAgent(Normaliser(1), 1, CHOICE, (16,), alpha=1.0)
     numbers = SAC(batch=64, actor_lr=1e-2, critic_lr=1e-2, alpha_lr=1e-2, entropy_share=share)
     acts, zeros = torch.randint(3, (64 * 1000,)), torch.zeros(64 * 1000, 1)
-    steps = Transitions(zeros, acts, zeros, torch.ones(len(acts)).bool(), zeros[:, 0])
+    steps = Transitions(zeros, acts, zeros, torch.ones(len(acts)).bool())
     metrics = sac_round(agent, SACOptimizer(agent, numbers), steps, torch.tensor([0.0, 0.5, 1.0])[acts], numbers)
     assert metrics["entropy"].item() == pytest.approx(share * math.log(3), abs=0.05)
 

@@ -26,13 +26,12 @@ GAMMA = 0.9
 
 def transitions(obs, actions, next_obs=None, terminated=None):
     rows = len(obs)
-    found = {
-        "obs": obs,
-        "actions": actions,
-        "next_obs": obs if next_obs is None else next_obs,
-        "terminated": torch.zeros(rows, dtype=torch.bool) if terminated is None else torch.tensor(terminated),
-    }
-    return Transitions(**{name: found.get(name, torch.zeros(rows)) for name in Transitions._fields})
+    return Transitions(
+        obs=obs,
+        actions=actions,
+        next_obs=obs if next_obs is None else next_obs,
+        terminated=torch.zeros(rows, dtype=torch.bool) if terminated is None else torch.tensor(terminated),
+    )
 
 
 def actions_of(space):

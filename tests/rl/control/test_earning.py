@@ -25,10 +25,8 @@ FORMS = {
 
 def steps(logits, terminated):
     """Steps whose logit is the only number of their observation."""
-    rows = len(logits)
     obs = torch.tensor(logits, dtype=torch.float64).unsqueeze(1)
-    found = {"obs": obs, "actions": torch.zeros(rows), "next_obs": obs, "terminated": torch.tensor(terminated)}
-    return Transitions(**{name: found.get(name, torch.zeros(rows)) for name in Transitions._fields})
+    return Transitions(obs, torch.zeros(len(logits)), obs, torch.tensor(terminated))
 
 
 def read(found):

@@ -37,13 +37,12 @@ def steps(space, rows=ROWS, seed=0, dtype=torch.float32):
         if isinstance(space, Discrete)
         else torch.randn(rows, 2, generator=chance, dtype=dtype)
     )
-    found = {
-        "obs": torch.randn(rows, WIDTH, generator=chance, dtype=dtype),
-        "actions": actions,
-        "next_obs": torch.randn(rows, WIDTH, generator=chance, dtype=dtype),
-        "terminated": torch.zeros(rows, dtype=torch.bool),
-    }
-    return Transitions(**{name: found.get(name, torch.zeros(rows)) for name in Transitions._fields})
+    return Transitions(
+        obs=torch.randn(rows, WIDTH, generator=chance, dtype=dtype),
+        actions=actions,
+        next_obs=torch.randn(rows, WIDTH, generator=chance, dtype=dtype),
+        terminated=torch.zeros(rows, dtype=torch.bool),
+    )
 
 
 def judge(space=BOX, seed=0, **numbers):

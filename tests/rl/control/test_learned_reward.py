@@ -60,12 +60,12 @@ def steps(reward, rows=5, seed=1):
         if discrete
         else torch.rand(rows, reward.actions.size, generator=chance)
     )
-    return Transitions(obs, actions, next_obs, torch.arange(rows) % 3 == 0, torch.zeros(rows))
+    return Transitions(obs, actions, next_obs, torch.arange(rows) % 3 == 0)
 
 
 def given(s, a, terminated):
     s = torch.tensor(s).unsqueeze(1)
-    return Transitions(s, torch.tensor(a), s + 1, torch.tensor(terminated), torch.zeros(len(s)))
+    return Transitions(s, torch.tensor(a), s + 1, torch.tensor(terminated))
 
 
 def test_the_reward_by_hand():

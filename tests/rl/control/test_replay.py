@@ -16,7 +16,7 @@ def numbered(first: int, rows: int) -> tuple[Transitions, torch.Tensor]:
     """Steps all of whose fields tell their number."""
     number = torch.arange(first, first + rows).float()
     wide = number[:, None]
-    steps = Transitions(wide.expand(-1, 4), wide.expand(-1, 2), -wide.expand(-1, 4), number % 2 == 0, number % 3)
+    steps = Transitions(wide.expand(-1, 4), wide.expand(-1, 2), -wide.expand(-1, 4), number % 2 == 0)
     return steps, 10 * number
 
 
@@ -46,7 +46,6 @@ def test_a_draw_keeps_fields_together_and_finds_the_reward() -> None:
     torch.testing.assert_close(steps.actions, number[:, None].expand(-1, 2))
     torch.testing.assert_close(steps.next_obs, -steps.obs)
     assert torch.equal(steps.terminated, number % 2 == 0)
-    assert torch.equal(steps.absorbing, number % 3)
     assert torch.equal(replay.rewards[index], 10 * number)
 
 
@@ -77,7 +76,7 @@ def test_a_saved_ring_goes_on_as_if_never_stopped(rows: int) -> None:
     replay, other = Replay(5, VECTOR, BOX), Replay(5, VECTOR, BOX)
     replay.add(*numbered(0, rows))
     text, tensors = encode(replay.state_dict(), "replay")
-    assert sum(tensor.numel() for tensor in tensors.values()) == min(rows, 5) * (4 + 2 + 4 + 1 + 1 + 1)
+    assert sum(tensor.numel() for tensor in tensors.values()) == min(rows, 5) * (4 + 2 + 4 + 1 + 1)
     other.load_state_dict(decode(text, load(save(tensors))))
     for each in (replay, other):
         each.add(*numbered(rows, 4))

@@ -231,7 +231,7 @@ def test_a_bandit_with_a_known_optimum_is_solved() -> None:
     for _ in range(30):
         acts = torch.rand(64 * 50, 1) * 4 - 2
         obs, ends = torch.zeros_like(acts), torch.ones(len(acts)).bool()
-        steps = Transitions(obs, acts, obs, ends, torch.zeros(len(acts)))
+        steps = Transitions(obs, acts, obs, ends)
         sac_round(agent, optimizer, steps, -2 * (acts[:, 0] - 0.5).square(), numbers)
     obs = torch.zeros(2000, 1)
     assert float(agent.mode(obs[:1])) == pytest.approx(0.5, abs=0.1)

@@ -35,13 +35,12 @@ AGENT = Ends(3, 50)
 
 def steps(rows, seed=0, level=0.0):
     chance = torch.Generator().manual_seed(seed)
-    found = {
-        "obs": torch.randn(rows, WIDTH, generator=chance) + level,
-        "actions": torch.randint(0, 2, (rows,), generator=chance),
-        "next_obs": torch.randn(rows, WIDTH, generator=chance) + level,
-        "terminated": torch.rand(rows, generator=chance) < 0.3,
-    }
-    return Transitions(**{name: found.get(name, torch.zeros(rows)) for name in Transitions._fields})
+    return Transitions(
+        obs=torch.randn(rows, WIDTH, generator=chance) + level,
+        actions=torch.randint(0, 2, (rows,), generator=chance),
+        next_obs=torch.randn(rows, WIDTH, generator=chance) + level,
+        terminated=torch.rand(rows, generator=chance) < 0.3,
+    )
 
 
 def replay(rows=30, seed=5, level=0.0):

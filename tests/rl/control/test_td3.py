@@ -125,7 +125,7 @@ def test_a_bandit_with_a_known_optimum_is_solved() -> None:
     numbers = TD3(batch=64, actor_lr=3e-3, critic_lr=3e-3)
     acts = torch.rand(64 * 1500, 1) * 4 - 2
     zeros = torch.zeros_like(acts)
-    steps = Transitions(zeros, acts, zeros, torch.ones(len(acts)).bool(), zeros[:, 0])
+    steps = Transitions(zeros, acts, zeros, torch.ones(len(acts)).bool())
     td3_round(agent, TD3Optimizer(agent, numbers), steps, -4 * (acts[:, 0] - 0.5).abs(), numbers)
     assert agent.mode(zeros[:1]).item() == pytest.approx(0.5, abs=0.1)
 
