@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 from numpy.typing import NDArray
 
-from rl.runtime.errors import InputError, closest, one_line
+from rl.runtime.errors import InputError, Stopped, closest, one_line
 
 Flags = NDArray[np.bool_]
 
@@ -107,7 +107,7 @@ def _has_native_form(env_id: str) -> bool:
 def _readable_errors(env_id: str) -> Iterator[None]:
     try:
         yield
-    except InputError:
+    except (InputError, Stopped):
         raise
     except gymnasium.error.UnregisteredEnv as error:
         raise InputError(f"{env_id}: no such environment{_hint(env_id, error)}") from error

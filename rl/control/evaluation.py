@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from rl.control import episodes as whole
 from rl.control import spaces
 from rl.control.episodes import Act
-from rl.runtime.errors import InputError, one_line, warn
+from rl.runtime.errors import InputError, Stopped, one_line, warn
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def frames(act: Act, env_id: str, env_kwargs: Mapping[str, Any], seed: int, limi
     taken: list[np.ndarray] = []
     try:
         env = gymnasium.make(env_id, render_mode="rgb_array", **env_kwargs)
+    except Stopped:
+        raise
     except Exception as error:  # whatever a renderer lacks
         warn(f"{env_id}: no pictures: {one_line(error)}")
         return taken
@@ -86,6 +88,8 @@ def _take(env: gymnasium.Env[Any, Any], env_id: str, taken: list[np.ndarray]) ->
     """Render one frame; False, with a warning, where that does not work."""
     try:
         frame = np.array(env.render())
+    except Stopped:
+        raise
     except Exception as error:  # drivers fail in their own ways
         warn(f"{env_id}: no pictures: {one_line(error)}")
         return False

@@ -6,7 +6,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from rl.control import environments
 from rl.control.environments import Serial
-from rl.runtime.errors import InputError
+from rl.runtime.errors import InputError, Stopped
 
 
 class Nested(gymnasium.Env):
@@ -163,6 +163,17 @@ def test_what_cannot_be_made_is_one_line(env_id, kwargs, reason):
     with pytest.raises(InputError, match=reason) as caught:
         environments.make(env_id, 1, kwargs)
     assert "\n" not in str(caught.value)
+
+
+def test_a_signal_is_no_failure_to_make(monkeypatch):
+    from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+
+    def stop(self, *args, **kwargs):
+        raise Stopped(15)
+
+    monkeypatch.setattr(CartPoleEnv, "__init__", stop)
+    with pytest.raises(Stopped):
+        environments.make("CartPole-v1", 1, {}, native=False)
 
 
 def test_at_least_one():

@@ -18,7 +18,7 @@ from rl.control import episodes as whole
 from rl.control import evaluation
 from rl.control.environments import Serial, make
 from rl.control.spaces import Actions
-from rl.runtime import InputError
+from rl.runtime import InputError, Stopped
 from tests.rl.control.counting import Counting, expected
 
 MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
@@ -226,6 +226,18 @@ def test_a_renderer_that_fails_is_a_warning(monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setattr(CartPoleEnv, "render", fail)
     assert evaluation.frames(stay, "CartPole-v1", {}, 0) == []
     assert capsys.readouterr().err == "warning: CartPole-v1: no pictures: no display\n"
+
+
+@pytest.mark.parametrize("method", ["__init__", "render"])
+def test_a_signal_is_no_failed_renderer(method: str, monkeypatch: pytest.MonkeyPatch):
+    from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+
+    def stop(self: CartPoleEnv, *args: Any, **kwargs: Any) -> None:
+        raise Stopped(15)
+
+    monkeypatch.setattr(CartPoleEnv, method, stop)
+    with pytest.raises(Stopped):
+        evaluation.frames(stay, "CartPole-v1", {}, 0)
 
 
 def test_an_mp4(tmp_path: Path):
