@@ -189,13 +189,11 @@ class Adversary:
 
     def pay(self, rollout: Rollout[Transitions]) -> Float[Tensor, "batch time"]:
         """Pay a rollout."""
-        paid = self.reward()(rollout.steps.flat()).view(rollout.mask.shape)
-        return paid.masked_fill(~rollout.mask, 0)
+        return Given(self.reward()).pay(rollout)
 
     def lesson(self, replay: Replay, rows: int) -> tuple[Transitions, Rewards]:
         """Draw steps and pay them by what the discriminator says today."""
-        steps, _ = replay.sample(rows)
-        return steps, self.reward()(steps)
+        return Given(self.reward()).lesson(replay, rows)
 
     def state_dict(self) -> dict[str, float]:
         """Give what a termination earns; the networks and the optimizer are parts of their own."""
