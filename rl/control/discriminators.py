@@ -118,7 +118,7 @@ class ShapedDiscriminator(nn.Module):
     """f(s, s') = g(s) + gamma h(s') - h(s); Fu et al. 2018 (1710.11248), eq. 4.
 
     g depends on the state alone, so it can serve where the dynamics differ. A termination (never a time limit) ends the
-    shaping: h is 0 there. The logit of AIRL is f - log pi: see `minus_log_prob`.
+    shaping: h is 0 there. The logit of AIRL is f - log pi: see `sources.log_prob_under`.
     """
 
     def __init__(
