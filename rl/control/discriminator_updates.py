@@ -49,7 +49,7 @@ class AutogradUpdates:
         found = []
         self.discriminator.train()
         for part in parts(real.rows, self.batch):
-            a, b = (Transitions(*(field[part] for field in steps)) for steps in (real, own))
+            a, b = (steps.take(part) for steps in (real, own))
             penalised = self.penalty(self.discriminator, a, b)
             judged = self.discriminator(concatenate(a, b)) - torch.cat([held[part] for held in minus])
             on_real, on_own = judged.chunk(2)

@@ -93,7 +93,7 @@ class FusedUpdates:
         stretch = self.net.scale.square().reciprocal()
         logits, penalties = [], []
         for part in parts(real.rows, _AHEAD * self.batch):
-            a, b = (Transitions(*(field[part] for field in steps)) for steps in (real, own))
+            a, b = (steps.take(part) for steps in (real, own))
             rows, picks = lay_out(self.net, a, b, self.batch, self.penalty.weight != 0)
             less = torch.cat([held[part].view(-1, self.batch) for held in minus], 1)
             for update in range(len(rows)):

@@ -46,9 +46,7 @@ def batches(
     ahead = 1 if learns(encoder) else _AHEAD
     for first in range(0, updates, ahead):
         part = slice(first * rows, min(first + ahead, updates) * rows)
-        yield from _lay_out(
-            encoder, to_unit, Transitions(*(field[part] for field in steps)), rewards[part], rows, gamma
-        )
+        yield from _lay_out(encoder, to_unit, steps.take(part), rewards[part], rows, gamma)
 
 
 def _lay_out(

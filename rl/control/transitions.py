@@ -28,8 +28,8 @@ class Transitions(NamedTuple):
         """Return the number of steps; the places must be [rows]."""
         return len(self.terminated)
 
-    def take(self, index: Shaped[Tensor, "picked"]) -> "Transitions":
-        """Pick rows."""
+    def take(self, index: Shaped[Tensor, "picked"] | slice) -> "Transitions":
+        """Pick rows; a slice makes views."""
         return Transitions(*(field[index] for field in self))
 
     def flat(self) -> "Transitions":
