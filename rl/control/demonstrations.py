@@ -179,9 +179,9 @@ class Subsampled:
     ends: Ends
     """how many episodes terminated, in how many steps, before subsampling"""
 
-    def pairs(self, rows: int, generator: torch.Generator | None = None) -> Transitions:
-        """Draw kept pairs uniformly, with replacement; without a generator, from torch's own."""
-        return self.steps.take(torch.randint(self.steps.rows, (rows,), generator=generator))
+    def pairs(self, rows: int) -> Transitions:
+        """Draw kept pairs uniformly, with replacement."""
+        return self.steps.take(torch.randint(self.steps.rows, (rows,)))
 
 
 def subsample(demonstrations: Demonstrations, every: int, seed: int) -> Subsampled:
