@@ -87,7 +87,4 @@ class VectorRewardWrapper(VectorWrapper[Any, Any, Any, Any, NDArray[Any]]):
     def _last(self, rows: Rows, info: dict[str, Any], ended: Flags) -> Rows:
         if self._mode is not AutoresetMode.SAME_STEP or not ended.any():
             return rows
-        final = info["final_obs"]
-        if isinstance(final, np.ndarray) and final.dtype == object:
-            return self._payer.with_last(rows, ended, final[ended])
-        return np.where(ended[:, None], self._payer.rows(final), rows)
+        return self._payer.with_last(rows, ended, info["final_obs"])

@@ -1,6 +1,6 @@
 """Pay steps that an environment speaks of in its own form: what all adapters share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -50,10 +50,10 @@ class Payer:
         """Lay out one observation: [1 width]."""
         return np.array(self._observations.row(obs))
 
-    def with_last(self, rows: Rows, ended: Flags, last: Iterable[Any]) -> Rows:
-        """Put the last observations of the episodes that ended, in order, in place of the next ones' first."""
+    def with_last(self, rows: Rows, ended: Flags, final: Any) -> Rows:
+        """Put the last observations of the episodes that ended, one at least, in place of the next ones' first."""
         rows = rows.copy()
-        rows[ended] = np.concatenate([self._observations.row(obs) for obs in last])
+        rows[ended] = self._observations.last_rows(final, ended)
         return rows
 
     def actions(self, actions: Any) -> Rows:

@@ -37,7 +37,7 @@ class RewardVecEnv(VecEnvWrapper):
         rows = self._payer.rows(obs)
         last = rows
         if dones.any():
-            last = self._payer.with_last(rows, dones, [infos[i]["terminal_observation"] for i in np.flatnonzero(dones)])
+            last = self._payer.with_last(rows, dones, [info.get("terminal_observation") for info in infos])
         limited = np.array([info.get("TimeLimit.truncated", False) for info in infos], np.bool_)
         rewards = self._payer.pay(self._rows, self._taken, last, dones & ~limited)
         self._rows = rows

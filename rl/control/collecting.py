@@ -261,11 +261,7 @@ class Collector:
         if "final_obs" not in info:
             self.close()
             raise EnvironmentFault(f"{self.name}:step {self.steps}: an episode ended, and info lacks final_obs")
-        final = info["final_obs"]
-        if isinstance(final, np.ndarray) and final.dtype == object:
-            return np.concatenate([self.observations.row(obs) for obs in final[ended]])
-        rows: Array = self.observations.rows(final)[ended]
-        return rows
+        return self.observations.last_rows(info["final_obs"], ended)
 
     def _remember(self, actions: Array) -> None:
         if self.mode is not AutoresetMode.DISABLED:

@@ -109,7 +109,10 @@ class _Stepper:
         raw, rewards, terminated, truncated, info = self.env.step(self.actions.to_env(actions))
         following = self.rows(raw)
         ended = terminated | truncated
-        true = self._true_last(following, info, ended) if "final_obs" in info else following
+        true = following
+        if "final_obs" in info and ended.any():
+            true = following.copy()
+            true[ended] = self.layout.last_rows(info["final_obs"], ended)
         counted = episode >= 0
         if not (np.isfinite(rewards[counted]).all() and np.isfinite(true[counted]).all()):
             raise InputError(f"{self.name}: a reward or an observation is not finite")
@@ -117,15 +120,6 @@ class _Stepper:
         if self.age.max() >= LONGEST:
             raise InputError(f"{self.name}: an episode goes on after {LONGEST} steps: it needs a time limit")
         return Step(episode, obs, actions, rewards, true, terminated.copy(), truncated.copy()), following
-
-    def _true_last(self, following: np.ndarray, info: dict[str, Any], ended: np.ndarray) -> np.ndarray:
-        rows, final = following.copy(), info["final_obs"]
-        if isinstance(final, dict):  # a batch of them
-            rows[ended] = self.layout.rows(final)[ended]
-            return rows
-        for index in np.flatnonzero(ended).tolist():
-            rows[index] = self.layout.row(final[index])[0]
-        return rows
 
 
 def uniform(actions: spaces.Actions, rows: int, generator: np.random.Generator) -> Tensor:

@@ -68,6 +68,15 @@ class Observations:
         """Lay out ONE observation: [1 width]."""
         return self.rows(_batch_of_one(obs))
 
+    def last_rows(self, final: Any, ended: NDArray[np.bool_]) -> NDArray[Any]:
+        """Lay out the last observations of the episodes that ended, one at least: [ended width].
+
+        `final` is a vector environment's `final_obs`: an observation for each sub-environment, or a dict of batches.
+        """
+        if isinstance(final, dict):
+            return self.rows(final)[ended]
+        return np.concatenate([self.row(final[index]) for index in np.flatnonzero(ended)])
+
 
 @dataclass(frozen=True)
 class Actions:

@@ -102,6 +102,11 @@ def test_a_batch_is_its_observations_one_by_one(space, number, seed):
     rows = layout.rows(batch)
     assert (rows.shape, rows.dtype) == ((number, layout.width), layout.numpy_dtype)
     assert np.array_equal(rows, np.concatenate([layout.row(obs) for obs in single]))
+    ended = np.arange(number) != 1
+    objects = np.empty(number, object)
+    objects[:] = [obs if end else None for obs, end in zip(single, ended, strict=True)]
+    for final in (batch, objects, list(objects)):
+        assert np.array_equal(layout.last_rows(final, ended), rows[ended])
 
 
 def _stack(single):
