@@ -70,7 +70,7 @@ def learn_ppo(e: Experiment, cast: Cast, turn: int) -> Metrics:
     if turn < e.numbers.warm_rounds:
         return judged | warm_values(e, cast, ready)
     if e.numbers.lr_decay:
-        ppo.set_rate(cast.optimizer, e.numbers.ppo.lr * (1 - turn / rounds(e.numbers)))
+        ppo.set_rate(cast.optimizer, e.numbers.ppo.lr * min(1.0, 2 - 2 * turn / rounds(e.numbers)))
     learned = ppo.ppo_round(cast.agent, cast.optimizer, ready, e.numbers.ppo, cast.engine)
     cast.agent.add(rollout.steps.obs[rollout.mask])
     return judged | of_agent(learned)

@@ -30,10 +30,10 @@ class Numbers:
     """keep every n-th pair of a trajectory, from a random offset (the GAIL paper: 20)"""
     hidden: tuple[int, ...] = (64, 64)
     """units in the hidden layers of the agent's networks"""
-    log_std: float = 0.0
+    log_std: float = -1.0
     """logarithm of the spread that a Gaussian policy begins with, in half ranges of the action"""
     lr_decay: bool = True
-    """let PPO's rate fall evenly to zero over the run"""
+    """let PPO's rate fall evenly to zero over the second half of the run"""
     random_steps: int = 10_000
     """random steps before an agent that replays begins to learn"""
     replay: int = 1_000_000
@@ -120,7 +120,10 @@ PRESETS = ("default", "demo", "paper")
 
 CLASSIC = {"envs": 32, "horizon": 64, "d_spectral": False, "d_lr": 1e-3, "ppo": PPO(minibatch=256, lr=1e-3)}
 """for environments whose steps cost next to nothing"""
-BOUNDED = {"horizon": 128, "ppo": PPO(minibatch=256, lr=1e-3, gamma=0.95)}
+BOUNDED = {
+    "horizon": 128, "ppo": PPO(minibatch=256, lr=1e-3, gamma=0.95), "log_std": 0.0, "d_ratio": 0.02, "d_penalty": 1.0,
+    "d_target": 0.0,
+}  # fmt: skip
 """for short tasks with bounded actions"""
 TASKS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {**CLASSIC, "steps": 150_000, "d_ratio": 0.004},
@@ -130,7 +133,6 @@ TASKS: dict[str, dict[str, Any]] = {
     },
     "Pendulum-v1": {**BOUNDED, "steps": 200_000},
     "Reacher-v5": {**BOUNDED, "steps": 400_000},
-    "Ant-v5": {"log_std": -1.0},
 }  # fmt: skip
 """what differs from the defaults in an environment, for imitators that learn from their own steps"""
 OFF_POLICY: dict[str, Any] = {
