@@ -85,7 +85,7 @@ class StepDiscriminator(nn.Module):
         self.sees = sees
         self.chosen = sees == "state-action" and actions.kind == "discrete"
         boxed = sees == "state-action" and actions.kind == "box"
-        middle, reach = action_scale(actions) if boxed else (torch.zeros(0), torch.ones(0))
+        middle, reach = actions.scale if boxed else (torch.zeros(0), torch.ones(0))
         self.register_buffer("middle", middle)
         self.register_buffer("reach", reach)
         self.numbers = width * (2 if sees == "state-next" else 1)
@@ -164,13 +164,6 @@ def build(description: dict[str, Any], actions: Actions) -> nn.Module:
         return StepDiscriminator(actions=actions, **numbers)
     shaped = ShapedDiscriminator(**numbers)
     return {"shaped": shaped, "state reward": StateReward(shaped)}[kind]
-
-
-def action_scale(actions: Actions) -> tuple[Float[Tensor, "numbers"], Float[Tensor, "numbers"]]:
-    """Return the middle and half the range of each number of a box; 0 and 1 where it is unbounded."""
-    low, high = torch.tensor(actions.low), torch.tensor(actions.high)
-    bounded = low.isfinite() & high.isfinite()
-    return torch.where(bounded, (low + high) / 2, 0), torch.where(bounded, (high - low) / 2, 1)
 
 
 def perceptron(

@@ -62,7 +62,7 @@ class Distribution(Protocol):
 
 def distribution(actions: Actions, log_std: float = 0.0) -> "Choice | Gaussian":
     """Give the distribution that fits the space; `log_std` is where spreads begin, in the outputs' units."""
-    return Choice(actions.size) if actions.kind == "discrete" else Gaussian(actions.low, actions.high, log_std)
+    return Choice(actions.size) if actions.kind == "discrete" else Gaussian(actions, log_std)
 
 
 class Choice(nn.Module):
@@ -127,13 +127,11 @@ class Gaussian(nn.Module):
     half_range: Tensor
     volume: Tensor
 
-    def __init__(self, low: tuple[float, ...], high: tuple[float, ...], log_std: float = 0.0) -> None:
+    def __init__(self, actions: Actions, log_std: float = 0.0) -> None:
         super().__init__()
-        self.outputs, self.log_std = len(low), log_std
-        lowest, highest = torch.tensor(low, dtype=torch.float32), torch.tensor(high, dtype=torch.float32)
-        bounded = lowest.isfinite() & highest.isfinite()
-        half_range = torch.where(bounded, (highest - lowest) / 2, 1.0)
-        self.register_buffer("middle", torch.where(bounded, (lowest + highest) / 2, 0.0), persistent=False)
+        self.outputs, self.log_std = actions.size, log_std
+        middle, half_range = actions.scale
+        self.register_buffer("middle", middle, persistent=False)
         self.register_buffer("half_range", half_range, persistent=False)
         self.register_buffer("volume", half_range.log().sum(), persistent=False)
 

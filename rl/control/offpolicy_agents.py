@@ -56,11 +56,11 @@ class Bounds(nn.Module):
     def __init__(self, actions: "Actions") -> None:
         """Raise InputError for actions without finite bounds."""
         super().__init__()
-        low, high = torch.tensor(actions.low), torch.tensor(actions.high)
-        if actions.kind != "box" or not (low.isfinite().all() and high.isfinite().all()):
+        if actions.kind != "box" or not all(math.isfinite(bound) for bound in (*actions.low, *actions.high)):
             raise InputError(f"actions: {actions.kind} without finite bounds: SAC and TD3 need a bounded Box")
-        self.register_buffer("middle", (low + high) / 2)
-        self.register_buffer("reach", (high - low) / 2)
+        middle, reach = actions.scale
+        self.register_buffer("middle", middle)
+        self.register_buffer("reach", reach)
 
     def to_env(self, unit: Numbers) -> Numbers:
         """Scale [-1, 1] to the bounds."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from gymnasium import Space
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from rl.runtime.errors import InputError
@@ -104,6 +105,13 @@ class Actions:
     def shape(self) -> tuple[int, ...]:
         """Return the shape of one action: () or (size,)."""
         return () if self.kind == "discrete" else (self.size,)
+
+    @property
+    def scale(self) -> tuple[Float[torch.Tensor, "numbers"], Float[torch.Tensor, "numbers"]]:
+        """Return the middle and half the range of each number of a box; 0 and 1 where it is not bounded."""
+        low, high = (torch.tensor(bound, dtype=torch.float32) for bound in (self.low, self.high))
+        bounded = low.isfinite() & high.isfinite()
+        return torch.where(bounded, (low + high) / 2, 0), torch.where(bounded, (high - low) / 2, 1)
 
     def to_env(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Turn an agent's actions [n] or [n size] into the environment's: clipped to its bounds, counted from start."""

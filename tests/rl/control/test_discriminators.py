@@ -11,7 +11,6 @@ from rl.control.discriminators import (
     SpectralLinear,
     StateReward,
     StepDiscriminator,
-    action_scale,
     build,
     embed,
     perceptron,
@@ -181,9 +180,9 @@ def test_discrete_actions_have_a_logit_each():
 
 
 def test_bounded_actions_are_scaled_and_unbounded_ones_left():
-    middle, reach = action_scale(actions_of(Box(-1, 3, (2,))))
+    middle, reach = actions_of(Box(-1, 3, (2,))).scale
     assert (middle.tolist(), reach.tolist()) == ([1, 1], [2, 2])
-    middle, reach = action_scale(actions_of(Box(-float("inf"), float("inf"), (2,))))
+    middle, reach = actions_of(Box(-float("inf"), float("inf"), (2,))).scale
     assert (middle.tolist(), reach.tolist()) == ([0, 0], [1, 1])
     net = StepDiscriminator(1, actions_of(Box(-1, 3, (2,))), hidden=())
     steps = transitions(torch.tensor([[7.0]]), torch.tensor([[-1.0, 3.0]]))

@@ -20,7 +20,7 @@ def test_the_space_decides() -> None:
 
 
 def test_bounded_numbers_are_half_ranges_from_the_middle() -> None:
-    gaussian = Gaussian(BOX.low, BOX.high)
+    gaussian = Gaussian(BOX)
     outputs = torch.tensor([[1.0, -1.0, 7.0], [0.0, 0.5, 0.0]])
     actions = torch.tensor([[1.0, 2.0, 7.0], [0.0, 5.0, 0.0]])
     torch.testing.assert_close(gaussian.mode(outputs), actions)
@@ -30,7 +30,7 @@ def test_bounded_numbers_are_half_ranges_from_the_middle() -> None:
 
 def test_samples_have_the_right_moments() -> None:
     torch.manual_seed(0)
-    gaussian, rows = Gaussian(BOX.low, BOX.high), 40_000
+    gaussian, rows = Gaussian(BOX), 40_000
     extra = torch.tensor([0.0, -1.0, 1.0])
     drawn = gaussian.sample(torch.tensor([[0.5, -0.5, 2.0]]).expand(rows, 3), extra)
     std = extra.exp() * torch.tensor([1.0, 2.0, 1.0])
@@ -44,7 +44,7 @@ def test_samples_have_the_right_moments() -> None:
 def cases(rows: int = 6) -> list[tuple[Choice | Gaussian, torch.Tensor, torch.Tensor, torch.Tensor]]:
     torch.manual_seed(1)
     outputs, extra = torch.randn(rows, 3).double(), torch.randn(3).double()
-    gaussian = Gaussian(BOX.low, BOX.high).double()
+    gaussian = Gaussian(BOX).double()
     return [
         (Choice(3), outputs, torch.zeros(0).double(), torch.randint(3, (rows,))),
         (gaussian, outputs, extra, torch.randn(rows, 3).double()),
