@@ -49,6 +49,35 @@ def check_finite(net: nn.Module, parts: Iterable[Flat]) -> None:
             raise Diverged(f"{type(net).__name__}.{name} is not finite")
 
 
+def adam_(
+    parts: Sequence[Flat],
+    first: list[Tensor],
+    second: list[Tensor],
+    counts: list[Tensor],
+    rate: float,
+    betas: tuple[float, float],
+    eps: float,
+) -> None:
+    """Move the values of every part against their gradients, and Adam's moments and counts with them."""
+    for count in counts:
+        count += 1
+    torch._fused_adam_(
+        [part.values for part in parts],
+        [part.gradients for part in parts],
+        first,
+        second,
+        [],
+        counts,
+        lr=rate,
+        beta1=betas[0],
+        beta2=betas[1],
+        weight_decay=0.0,
+        eps=eps,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
 class FlatAdam:
     """Adam, each part with its own learning rate, by torch's fused kernel; Kingma & Ba 2015 (1412.6980), algorithm 1.
 
@@ -71,24 +100,9 @@ class FlatAdam:
             self._step(chosen, rate)
 
     def _step(self, chosen: list[int], rate: float) -> None:
-        counts = [self.counts[index] for index in chosen]
-        for count in counts:
-            count += 1
-        torch._fused_adam_(
-            [self.parts[index].values for index in chosen],
-            [self.parts[index].gradients for index in chosen],
-            [self.first[index] for index in chosen],
-            [self.second[index] for index in chosen],
-            [],
-            counts,
-            lr=rate,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-        )
+        parts = [self.parts[index] for index in chosen]
+        first, second, counts = ([held[index] for index in chosen] for held in (self.first, self.second, self.counts))
+        adam_(parts, first, second, counts, rate, self.betas, eps=1e-8)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the moments and how many steps they have seen."""

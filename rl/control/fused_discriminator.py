@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from rl.control.discriminator_updates import AutogradUpdates, Minus, Updates, bernoulli_entropy, parts, verdicts
 from rl.control.discriminators import SpectralLinear, StepDiscriminator
-from rl.control.flat import Flat
+from rl.control.flat import Flat, adam_
 from rl.control.transitions import Transitions
 from rl.objectives import GAIL, Objective
 from rl.penalties import GradientPenalty, NoPenalty
@@ -396,22 +396,8 @@ class FlatMoments:
     def step(self) -> None:
         """Move the weights against their gradients."""
         group = self.optimizer.param_groups[0]
-        self.count += 1
-        torch._fused_adam_(
-            [self.weights.values],
-            [self.weights.gradients],
-            [self.first],
-            [self.second],
-            [],
-            [self.count],
-            lr=group["lr"],
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            weight_decay=0.0,
-            eps=group["eps"],
-            amsgrad=False,
-            maximize=False,
-        )
+        held = [self.weights], [self.first], [self.second], [self.count]
+        adam_(*held, group["lr"], group["betas"], group["eps"])
 
     def hand_back(self) -> None:
         """Tell the optimizer how many steps were made; the moments it has."""
