@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rl.control import spaces
 from rl.control.environments import Serial
+from rl.control.episodes import name_of
 from rl.control.transitions import Transitions
 from rl.rollout import Rollout
 from rl.runtime.errors import Diverged, InputError, Stopped, one_line
@@ -83,7 +84,7 @@ class Collector:
 
     def __init__(self, env: VectorEnv[Any, Any, Any], seed: int) -> None:
         self.env = env
-        self.name = env.spec.id if env.spec else type(env.unwrapped).__name__
+        self.name = name_of(env)
         self.num_envs = env.num_envs
         self.observations = spaces.observations(env.single_observation_space, where=self.name)
         self.actions = spaces.actions(env.single_action_space, where=self.name)

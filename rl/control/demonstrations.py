@@ -137,7 +137,7 @@ def record(
     `env_kwargs` are what the environment was made with.
     """
     name = whole.name_of(env)
-    actions = spaces.actions(env.single_action_space, where=f"{name}: actions")
+    actions = spaces.actions(env.single_action_space, where=name)
     with whole.seeded(seed):
         played = list(whole.play(policy.mode if deterministic else policy.act, env, episodes, seed))
     episode = np.concatenate([step.episode for step in played])

@@ -33,8 +33,8 @@ class Step(NamedTuple):
 
 
 def name_of(env: VectorEnv[Any, Any, Any]) -> str:
-    """Return the environment's id, for messages."""
-    return env.spec.id if env.spec is not None else type(env).__name__
+    """Return the environment's id, or its type where it has none, for messages."""
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
 
 
 @contextmanager
@@ -94,8 +94,8 @@ class _Stepper:
 
     def __init__(self, act: Act, env: VectorEnv[Any, Any, Any]) -> None:
         self.act, self.env, self.name = act, env, name_of(env)
-        self.layout = spaces.observations(env.single_observation_space, where=f"{self.name}: observations")
-        self.actions = spaces.actions(env.single_action_space, where=f"{self.name}: actions")
+        self.layout = spaces.observations(env.single_observation_space, where=self.name)
+        self.actions = spaces.actions(env.single_action_space, where=self.name)
         self.age = np.zeros(env.num_envs, dtype=np.int64)
 
     def rows(self, obs: Any) -> np.ndarray:

@@ -51,7 +51,7 @@ def returns(act: Act, env: VectorEnv[Any, Any, Any], episodes: int, seed: int) -
 
 def random_returns(env: VectorEnv[Any, Any, Any], episodes: int, seed: int) -> Returns:
     """Play with actions drawn uniformly from the action space."""
-    actions = spaces.actions(env.single_action_space, where=f"{whole.name_of(env)}: actions")
+    actions = spaces.actions(env.single_action_space, where=whole.name_of(env))
     generator = np.random.default_rng(seed)
     return returns(lambda obs: whole.uniform(actions, len(obs), generator), env, episodes, seed)
 
@@ -70,8 +70,8 @@ def frames(act: Act, env_id: str, env_kwargs: Mapping[str, Any], seed: int, limi
         warn(f"{env_id}: no pictures: {one_line(error)}")
         return taken
     try:
-        layout = spaces.observations(env.observation_space, where=f"{env_id}: observations")
-        actions = spaces.actions(env.action_space, where=f"{env_id}: actions")
+        layout = spaces.observations(env.observation_space, where=env_id)
+        actions = spaces.actions(env.action_space, where=env_id)
         with whole.seeded(seed), torch.no_grad():
             obs, over = env.reset(seed=seed)[0], False
             while _take(env, env_id, taken) and not over and len(taken) < limit:

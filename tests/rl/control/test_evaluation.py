@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Dict
+from gymnasium.spaces import Dict, MultiBinary
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.wrappers import TransformObservation
 from hypothesis import given
@@ -262,3 +262,13 @@ def test_an_mp4_without_imageio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_the_name_in_messages():
     env: VectorEnv[Any, Any, Any] = make("CartPole-v1", 1, {})
     assert (whole.name_of(env), whole.name_of(serial(1))) == ("CartPole-v1", "Serial")
+
+
+def test_spaces_that_are_not_supported_are_named_once():
+    class Switches(Counting):
+        action_space = MultiBinary(2)
+
+    env = Serial([Switches])
+    for play in (lambda: evaluation.random_returns(env, 1, 0), lambda: evaluation.returns(stay, env, 1, 0)):
+        with pytest.raises(InputError, match=r"^Serial: actions: MultiBinary is not supported"):
+            play()
