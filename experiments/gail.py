@@ -69,8 +69,7 @@ def learn_ppo(e: Experiment, cast: Cast, turn: int) -> Metrics:
     ready = ppo.prepare(cast.agent, rollout)
     if turn < e.numbers.warm_rounds:
         return judged | warm_values(e, cast, ready)
-    if e.numbers.lr_decay:
-        ppo.set_rate(cast.optimizer, e.numbers.ppo.lr * min(1.0, 2 - 2 * turn / rounds(e.numbers)))
+    ppo.set_rate(cast.optimizer, e.numbers.ppo.lr * share_of_rate(e, turn))
     learned = ppo.ppo_round(cast.agent, cast.optimizer, ready, e.numbers.ppo, cast.engine)
     cast.agent.add(rollout.steps.obs[rollout.mask])
     return judged | of_agent(learned)
@@ -131,11 +130,17 @@ def learn_from_replay(e: Experiment, cast: Cast, turn: int, batch: int, improve:
     replay.add(rollout.steps.flat().take(kept), rollout.rewards.flatten()[kept])
     if wanders:
         return {}
+    cast.optimizer.set_share(share_of_rate(e, turn))
     ends = Ends(int(replay.steps.terminated[: len(replay)].sum()), len(replay))
     judged = cast.source.learn(lambda rows: replay.sample(rows)[0], updates(n.d_ratio, n), ends)
     lesson, rewards = cast.source.lesson(replay, updates(n.update_ratio, n) * batch)
     learned = improve(cast.agent, cast.optimizer, lesson.to(device), rewards.to(device))
     return judged | of_agent(learned) | {"reward": rewards.mean()}
+
+
+def share_of_rate(e: Experiment, turn: int) -> float:
+    """Return which share of its rates the agent learns with: all, then less and less over the second half."""
+    return min(1.0, 2 - 2 * turn / rounds(e.numbers)) if e.numbers.lr_decay else 1.0
 
 
 def of_agent(metrics: Metrics) -> Metrics:

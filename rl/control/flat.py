@@ -88,6 +88,8 @@ class FlatAdam:
         self, parts: Sequence[Flat], rates: Sequence[float], betas: tuple[float, float] = (0.9, 0.999)
     ) -> None:
         self.parts, self.rates, self.betas = list(parts), list(rates), betas
+        self.share = 1.0
+        """of the rates that a step takes: what a schedule sets; not part of the state"""
         self.first = [torch.zeros_like(part.values) for part in parts]
         self.second = [torch.zeros_like(part.values) for part in parts]
         self.counts = [torch.zeros((), device=part.values.device) for part in parts]
@@ -97,7 +99,7 @@ class FlatAdam:
         """Move the values against their gradients."""
         for rate in set(self.rates):
             chosen = [index for index, its in enumerate(self.rates) if its == rate]
-            self._step(chosen, rate)
+            self._step(chosen, rate * self.share)
 
     def _step(self, chosen: list[int], rate: float) -> None:
         parts = [self.parts[index] for index in chosen]

@@ -155,6 +155,10 @@ class SACOptimizer:
         self.adam = FlatAdam((self.actor, self.critics, self.alpha), rates)
         self.work = agent.workplace(numbers)
 
+    def set_share(self, share: float) -> None:
+        """Take this share of all rates from now on."""
+        self.adam.share = share
+
     def state_dict(self) -> dict[str, Any]:
         """Give Adam's moments."""
         return self.adam.state_dict()

@@ -89,6 +89,10 @@ class TD3Optimizer:
         self.updates = 0
         self.work = _Work(agent, numbers)
 
+    def set_share(self, share: float) -> None:
+        """Take this share of all rates from now on."""
+        self.actor_adam.share = self.critics_adam.share = share
+
     def state_dict(self) -> dict[str, Any]:
         """Give Adam's moments and the number of updates, on which the delay depends."""
         adams = {"actor": self.actor_adam.state_dict(), "critics": self.critics_adam.state_dict()}

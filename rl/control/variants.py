@@ -33,7 +33,7 @@ class Numbers:
     log_std: float = -1.0
     """logarithm of the spread that a Gaussian policy begins with, in half ranges of the action"""
     lr_decay: bool = True
-    """let PPO's rate fall evenly to zero over the second half of the run"""
+    """let the agent's rates (not TRPO's) fall evenly to zero over the second half of the run"""
     random_steps: int = 10_000
     """random steps before an agent that replays begins to learn"""
     replay: int = 1_000_000
@@ -131,6 +131,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "MountainCar-v0": {
         **CLASSIC, "steps": 400_000, "d_ratio": 0.016, "ppo": PPO(minibatch=256, lr=1e-3, entropy_weight=0.01)
     },
+    "Walker2d-v5": {"ppo": PPO(minibatch=512, gamma=0.995, lam=0.97), "steps": 2_000_000},
     "Pendulum-v1": {**BOUNDED, "steps": 200_000},
     "Reacher-v5": {**BOUNDED, "steps": 400_000},
 }  # fmt: skip
