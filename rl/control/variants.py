@@ -131,7 +131,10 @@ TASKS: dict[str, dict[str, Any]] = {
     "MountainCar-v0": {
         **CLASSIC, "steps": 400_000, "d_ratio": 0.016, "ppo": PPO(minibatch=256, lr=1e-3, entropy_weight=0.01)
     },
-    "Walker2d-v5": {"ppo": PPO(minibatch=512, gamma=0.995, lam=0.97), "steps": 2_000_000},
+    "Walker2d-v5": {
+        "ppo": PPO(minibatch=512, gamma=0.995, lam=0.97), "steps": 2_000_000, "d_spectral": False, "d_lr": 1e-3,
+        "d_penalty": 1.0, "d_target": 0.0
+    },
     "Pendulum-v1": {**BOUNDED, "steps": 200_000},
     "Reacher-v5": {**BOUNDED, "steps": 400_000},
 }  # fmt: skip
