@@ -264,6 +264,10 @@ def check(e: Experiment) -> None:
         raise InputError(f"--env-kwargs {e.env_kwargs}: not JSON: {error}") from None
     if not isinstance(kwargs, dict):
         raise InputError(f"--env-kwargs {e.env_kwargs}: expected a JSON object")
+    replays = VARIANTS[e.variant].generator in ("sac", "td3")
+    for flag, number in (("clone-updates", e.numbers.clone_updates), ("warm-rounds", e.numbers.warm_rounds)):
+        if replays and number:
+            raise InputError(f"--{flag} {number}: {e.variant} cannot be cloned; agents with PPO or TRPO can")
     if e.reward is not None and VARIANTS[e.variant].rewarded != "environment":
         raise InputError(f"--reward {e.reward}: {e.variant} learns its own reward; ppo and sac take one")
 

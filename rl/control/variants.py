@@ -70,8 +70,6 @@ class Numbers:
     """judge the state after a termination; otherwise a termination simply ends, worth 0"""
     constant: float = 1.0
     """the reward of the constant control"""
-    floor: float = 1e-3
-    """least standard deviation by which an observation is divided"""
     ppo: PPO = field(default_factory=lambda: PPO(minibatch=512))
     trpo: TRPO = field(default_factory=TRPO)
     sac: SAC = field(default_factory=SAC)
