@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, gail, gail_results
+from experiments.gail_setup import BUNDLED
 from rl.control import environments, spaces
 from rl.control.discriminators import StepDiscriminator
 from rl.control.encoder import Encoder
@@ -70,6 +71,8 @@ def test_a_run_leaves_all_that_a_run_is(tmp_path: Path) -> None:
     assert checkpoints.steps(run) == [0, 64]
     for step in (0, 64):
         checkpoints.verify(run / f"checkpoints/step-{step}")
+    seen = checkpoints.load(run / "checkpoints/step-0")["agent"]["encoder.normaliser.mean"]
+    np.testing.assert_allclose(seen, np.load(BUNDLED)["obs"].mean(0), atol=1e-4)
     summary = json.loads((run / "summary.json").read_text())
     assert summary.keys() >= KEYS
     assert all(np.isfinite(value) for value in summary.values())
