@@ -94,19 +94,26 @@ def warm_values(e: Experiment, cast: Cast, rollout: Rollout[Transitions]) -> Met
 
 
 def act_and_judge(e: Experiment, cast: Cast) -> tuple[Rollout[Transitions], Metrics]:
-    """Collect a rollout, let the source learn from its steps, and pay them."""
-    n, device = e.numbers, cast.engine.device
-    rollout = cast.collector.collect(act_on(cast), n.horizon)
-    kept = rollout.mask.flatten().nonzero().squeeze(1)
-    steps = rollout.steps.flat().take(kept)
-
-    def draw(rows: int) -> Transitions:
-        return steps.take(torch.randint(steps.rows, (rows,), device=device))
-
-    ends = Ends(int(steps.terminated.sum()), steps.rows)
-    judged = cast.source.learn(draw, updates(n.d_ratio, n), ends)
+    """Collect a rollout, let the source learn from it, and pay its steps."""
+    rollout = collect(cast, act_on(cast), e.numbers.horizon)
+    judged = judge(e, cast)
     rollout = rollout.relabel(cast.source.pay)
     return rollout, judged | {"reward": rollout.rewards[rollout.mask].mean()}
+
+
+def collect(cast: Cast, act: Callable[[Tensor], Tensor], steps: int) -> Rollout[Transitions]:
+    """Act, and keep the steps that count in the replay."""
+    rollout = cast.collector.collect(act, steps)
+    kept = rollout.mask.flatten().nonzero().squeeze(1)
+    cast.replay.add(rollout.steps.flat().take(kept), rollout.rewards.flatten()[kept])
+    return rollout
+
+
+def judge(e: Experiment, cast: Cast) -> Metrics:
+    """Let the source learn from the steps in the replay."""
+    n, replay = e.numbers, cast.replay
+    ends = Ends(int(replay.steps.terminated[: len(replay)].sum()), len(replay))
+    return cast.source.learn(lambda rows: replay.sample(rows)[0], updates(n.d_ratio, n), ends)
 
 
 def learn_sac(e: Experiment, cast: Cast, turn: int) -> Metrics:
@@ -123,17 +130,14 @@ def learn_td3(e: Experiment, cast: Cast, turn: int) -> Metrics:
 
 def learn_from_replay(e: Experiment, cast: Cast, turn: int, batch: int, improve: Callable[..., Metrics]) -> Metrics:
     """Collect steps into the replay, and learn from it; rewards are given as steps are drawn."""
-    n, device, replay = e.numbers, cast.engine.device, cast.replay
+    n, device = e.numbers, cast.engine.device
     wanders = turn * n.envs * n.horizon < n.random_steps
-    rollout = cast.collector.collect(partial(wander, cast.collector.actions) if wanders else act_on(cast), n.horizon)
-    kept = rollout.mask.flatten().nonzero().squeeze(1)
-    replay.add(rollout.steps.flat().take(kept), rollout.rewards.flatten()[kept])
+    collect(cast, partial(wander, cast.collector.actions) if wanders else act_on(cast), n.horizon)
     if wanders:
         return {}
     cast.optimizer.set_share(share_of_rate(e, turn))
-    ends = Ends(int(replay.steps.terminated[: len(replay)].sum()), len(replay))
-    judged = cast.source.learn(lambda rows: replay.sample(rows)[0], updates(n.d_ratio, n), ends)
-    lesson, rewards = cast.source.lesson(replay, updates(n.update_ratio, n) * batch)
+    judged = judge(e, cast)
+    lesson, rewards = cast.source.lesson(cast.replay, updates(n.update_ratio, n) * batch)
     learned = improve(cast.agent, cast.optimizer, lesson.to(device), rewards.to(device))
     return judged | of_agent(learned) | {"reward": rewards.mean()}
 

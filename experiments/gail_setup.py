@@ -34,7 +34,7 @@ from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkp
 
 MAY_BE_ZERO = (
     "steps", "trajectories", "random_steps", "clone_updates", "warm_rounds", "d_ratio", "d_penalty", "d_target",
-    "d_entropy", "constant", "seed", "save_seconds", "threads", "entropy_weight", "alpha_lr", "lam",
+    "d_entropy", "d_replay", "constant", "seed", "save_seconds", "threads", "entropy_weight", "alpha_lr", "lam",
     "target_noise",
 )  # fmt: skip
 SHARES = ("d_dropout", "gamma")
@@ -144,9 +144,9 @@ class Cast:
         self.pairs = learned_from(e, self.demonstrations, self.collector)
         self.origin = Origin(e.variant, e.demos, self.demonstrations)
         self.agent, self.optimizer = make_agent(e, observations, actions, engine)
-        if row.generator in ("sac", "td3"):
-            # as large for a short run: one that goes on further must find what was overwritten there
-            self.replay = Replay(n.replay, observations, actions)
+        # as large for a short run: one that goes on further must find what was overwritten there
+        remembered = n.replay if row.generator in ("sac", "td3") else max(n.d_replay, n.envs * n.horizon)
+        self.replay = Replay(remembered, observations, actions)
         self.discriminator = engine.place(make_discriminator(e, self.agent.encoder.features, actions))
         self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, fused=True)
         self.source = make_source(e, self)

@@ -58,6 +58,8 @@ class Numbers:
     """the expert's steps in a batch of the discriminator, and as many of the agent's"""
     d_ratio: float = 0.01
     """the discriminator's updates for each step in the environment"""
+    d_replay: int = 0
+    """steps that the discriminator of an agent without replay remembers; 0: those of the last round"""
     d_penalty: float = 10.0
     """weight of the gradient penalty; 0: none"""
     d_target: float = 1.0
@@ -162,5 +164,6 @@ def numbers_for(variant: str, env_id: str, preset: str) -> Numbers:
         return Numbers(**PAPER)
     n = Numbers(**(OFF_POLICY if replays else TASKS.get(env_id, {})))
     if variant == "airl":  # f must follow log pi, which moves
-        n = replace(n, d_ratio=0.02, d_penalty=1.0, d_target=0.0, ppo=replace(n.ppo, entropy_weight=0.001))
+        n = replace(n, d_replay=100_000, d_ratio=0.02, d_penalty=1.0, d_target=0.0)
+        n = replace(n, ppo=replace(n.ppo, entropy_weight=0.001))
     return replace(n, steps=n.steps // 5) if preset == "demo" else n
