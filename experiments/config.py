@@ -134,25 +134,34 @@ def _in_words(option: Any) -> str:
 
 
 def check_numbers(
-    value: Any, *, may_be_zero: Collection[str], shares: Collection[str], free: Collection[str] = (), prefix: str = "--"
+    value: Any,
+    *,
+    may_be_zero: Collection[str],
+    shares: Collection[str],
+    signed: Collection[str] = (),
+    unbounded: Collection[str] = (),
+    prefix: str = "--",
 ) -> None:
-    """Raise InputError for a number out of its range: positive, zero or more, or a share in [0, 1); always finite.
+    """Raise InputError for a number out of its range: positive, zero or more, of either sign, or a share in [0, 1).
 
-    Those named in `free` may be anything but nan.
+    Only those named in `unbounded` may be infinite.
     """
     for field in dataclasses.fields(value):
         number, flag = getattr(value, field.name), prefix + field.name.replace("_", "-")
         if dataclasses.is_dataclass(number):
             inner = prefix if field.name == "numbers" else f"{prefix}{field.name}."
-            check_numbers(number, may_be_zero=may_be_zero, shares=shares, free=free, prefix=inner)
+            check_numbers(
+                number, may_be_zero=may_be_zero, shares=shares, signed=signed, unbounded=unbounded, prefix=inner
+            )
         elif isinstance(number, int | float) and not isinstance(number, bool):
-            if field.name in free and number == number:
-                continue
-            if not math.isfinite(number) or (abs(number) >= LARGEST and isinstance(number, int)):
-                raise InputError(f"{flag} {number}: too large" if number == number else f"{flag} {number}: no number")
+            if number != number:
+                raise InputError(f"{flag} {number}: no number")
+            infinite = not math.isfinite(number) and field.name not in unbounded
+            if infinite or (isinstance(number, int) and abs(number) >= LARGEST):
+                raise InputError(f"{flag} {number}: too large")
             if field.name in shares and not 0 <= number < 1:
                 raise InputError(f"{flag} {number}: must be at least 0 and below 1")
             if field.name in may_be_zero and number < 0:
                 raise InputError(f"{flag} {number}: must be zero or more")
-            if field.name not in (*shares, *may_be_zero) and number <= 0:
+            if field.name not in (*shares, *may_be_zero, *signed) and number <= 0:
                 raise InputError(f"{flag} {number}: must be above zero")

@@ -38,7 +38,8 @@ MAY_BE_ZERO = (
     "target_noise",
 )  # fmt: skip
 SHARES = ("d_dropout", "gamma")
-FREE = ("log_std", "constant", "entropy_per_number", "target_kl")
+SIGNED = ("log_std", "constant", "entropy_per_number")
+MAY_BE_INFINITE = ("target_kl",)
 ENV = "CartPole-v1"
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: the episodes measured are never those trained on
 BUNDLED = Path(__file__).parent / "data" / "cartpole_expert.npz"
@@ -223,6 +224,8 @@ def make_source(e: Experiment, cast: Cast) -> Source:
             return Environment()
         case "expert-or-not":
             return ExpertOrNot(cast.pairs, n.sac.batch, discount(e))
+        case "nothing":
+            return Given(lambda steps: torch.zeros(steps.terminated.shape))
         case "constant":
             forever = discount(e) / (1 - discount(e)) if n.absorbing else 0.0
             return Given(lambda steps: n.constant * (1 + forever * steps.terminated))
@@ -249,7 +252,7 @@ def rounds(n: Numbers) -> int:
 
 def check(e: Experiment) -> None:
     """Raise InputError for a number out of its range, or settings that do not fit each other."""
-    config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES, free=FREE)
+    config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES, signed=SIGNED, unbounded=MAY_BE_INFINITE)
     n = e.numbers
     for flag, sizes in (("--hidden", n.hidden), ("--d-hidden", n.d_hidden)):
         if min(sizes, default=1) < 1:
@@ -268,6 +271,8 @@ def check(e: Experiment) -> None:
     for flag, number in (("clone-updates", e.numbers.clone_updates), ("warm-rounds", e.numbers.warm_rounds)):
         if replays and number:
             raise InputError(f"--{flag} {number}: {e.variant} cannot be cloned; agents with PPO or TRPO can")
+    if VARIANTS[e.variant].rewarded == "nothing" and e.numbers.steps:
+        raise InputError(f"--steps {e.numbers.steps}: {e.variant} only copies; gail --clone-updates N goes on")
     if e.reward is not None and VARIANTS[e.variant].rewarded != "environment":
         raise InputError(f"--reward {e.reward}: {e.variant} learns its own reward; ppo and sac take one")
 

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
 from rl.control import spaces
-from rl.runtime.errors import InputError
+from rl.runtime.errors import InputError, Stopped, one_line
 
 Act = Callable[[Tensor], Tensor]
 LONGEST = 100_000
@@ -63,7 +63,7 @@ def _queue(act: Act, env: VectorEnv[Any, Any, Any], episodes: int, seed: int) ->
     """Give each sub-environment the next episode as soon as it is free."""
     stepper = _Stepper(act, env)
     running, given = np.arange(env.num_envs), env.num_envs
-    obs = stepper.rows(env.reset(seed=seed)[0])
+    obs = stepper.reset(seed=seed)
     while (counts := running < episodes).any():
         step, _ = stepper.step(obs, np.where(counts, running, -1))
         yield step
@@ -73,7 +73,7 @@ def _queue(act: Act, env: VectorEnv[Any, Any, Any], episodes: int, seed: int) ->
             given += int(ended.sum())
             # an idle sub-environment must be reset as well before it can be stepped on
             seeds: Any = [int(seed + episode) if end else None for episode, end in zip(running, ended, strict=True)]
-            obs = stepper.rows(env.reset(seed=seeds, options={"reset_mask": ended})[0])
+            obs = stepper.reset(seed=seeds, options={"reset_mask": ended})
 
 
 def _waves(act: Act, env: VectorEnv[Any, Any, Any], episodes: int, seed: int) -> Iterator[Step]:
@@ -82,7 +82,7 @@ def _waves(act: Act, env: VectorEnv[Any, Any, Any], episodes: int, seed: int) ->
     for first in range(0, episodes, env.num_envs):
         running = np.arange(first, first + env.num_envs)
         running[running >= episodes] = -1
-        obs = stepper.rows(env.reset(seed=seed + first)[0])
+        obs = stepper.reset(seed=seed + first)
         while (running >= 0).any():
             step, obs = stepper.step(obs, running.copy())
             yield step
@@ -102,11 +102,27 @@ class _Stepper:
         """Lay out a batch of observations, in memory that the next step does not write to."""
         return np.array(self.layout.rows(obs))
 
+    def reset(self, **arguments: Any) -> np.ndarray:
+        """Begin episodes; the rows to act from."""
+        with self._blamed():
+            obs, _ = self.env.reset(**arguments)
+        return self.rows(obs)
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        try:
+            yield
+        except Stopped:
+            raise
+        except Exception as error:  # whatever a stranger's environment raises
+            raise InputError(f"{self.name}: {type(error).__name__}: {one_line(error)}") from error
+
     def step(self, obs: np.ndarray, episode: np.ndarray) -> tuple[Step, np.ndarray]:
         """Take a step; give it, and the rows to act from next."""
         with torch.no_grad():
             actions = self.act(torch.from_numpy(obs)).cpu().numpy()
-        raw, rewards, terminated, truncated, info = self.env.step(self.actions.to_env(actions))
+        with self._blamed():
+            raw, rewards, terminated, truncated, info = self.env.step(self.actions.to_env(actions))
         following = self.rows(raw)
         ended = terminated | truncated
         true = following

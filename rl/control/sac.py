@@ -40,8 +40,9 @@ class SAC:
     batch: int = 128
     """steps per update"""
     actor_lr: float = 3e-4
+    """Adam's, for the actor"""
     critic_lr: float = 3e-4
-    """also the encoder's"""
+    """Adam's, for the critics and an encoder that learns"""
     alpha_lr: float = 3e-4
     """learning rate of the temperature's logarithm; 0 keeps the temperature"""
     entropy_per_number: float = -1.0

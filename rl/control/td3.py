@@ -29,8 +29,9 @@ class TD3:
     batch: int = 128
     """steps per update"""
     actor_lr: float = 3e-4
+    """Adam's, for the actor"""
     critic_lr: float = 3e-4
-    """also the encoder's"""
+    """Adam's, for the critics and an encoder that learns"""
     delay: int = 2
     """updates of the critics for one of the actor and the targets"""
     target_noise: float = 0.2

@@ -11,7 +11,7 @@ from rl.control.trpo import TRPO
 from rl.objectives import AIRL, FAIRL, GAIL, Objective, Wasserstein
 
 Generator: TypeAlias = Literal["ppo", "trpo", "sac", "td3"]
-Rewarded: TypeAlias = Literal["adversary", "environment", "expert-or-not", "constant"]
+Rewarded: TypeAlias = Literal["adversary", "environment", "expert-or-not", "constant", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ VARIANTS = {
     "gail-constant": Variant("control: a constant reward, survival alone", rewarded="constant"),
     "ppo": Variant("no imitation: PPO on the environment's reward, or on --reward", rewarded="environment"),
     "sac": Variant("no imitation: SAC on the environment's reward, or on --reward", "sac", "environment"),
-    "bc": Variant("behaviour cloning alone"),
+    "bc": Variant("behaviour cloning alone", rewarded="nothing"),
 }
 
 
