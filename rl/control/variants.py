@@ -164,6 +164,6 @@ def numbers_for(variant: str, env_id: str, preset: str) -> Numbers:
         return Numbers(**PAPER)
     n = Numbers(**(OFF_POLICY if replays else TASKS.get(env_id, {})))
     if variant == "airl":  # f must follow log pi, which moves
-        n = replace(n, d_replay=1_000_000, d_ratio=0.02, d_penalty=1.0, d_target=0.0)
+        n = replace(n, d_replay=1_000_000, d_ratio=0.05, d_lr=1e-3, d_penalty=1.0, d_target=0.0)
         n = replace(n, ppo=replace(n.ppo, entropy_weight=0.001))
     return replace(n, steps=n.steps // 5) if preset == "demo" else n
