@@ -1,6 +1,5 @@
 """What an imitation run is made of: its configuration, its demonstrations, and everything in it that has a state."""
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ import tyro
 from torch import nn
 
 from experiments import config
+from experiments.origin import Origin
 from rl.control import demonstrations as demos
 from rl.control import environments, ppo, trpo
 from rl.control.agents import OnPolicyAgent
@@ -110,27 +110,6 @@ class Clock:
         self.before, self.begun, self.left_out = float(state["seconds"]), time.process_time(), 0.0
 
 
-class Origin:
-    """What a checkpoint belongs to, the variant and the demonstrations; that of another run is refused."""
-
-    def __init__(self, variant: str, demos: str, demonstrations: Demonstrations) -> None:
-        digest = hashlib.sha256()
-        for tensor in demonstrations.steps:
-            digest.update(f"\n{tuple(tensor.shape)}\n".encode() + tensor.numpy().tobytes())
-        self.variant, self.source, self.sha256 = variant, demos, digest.hexdigest()
-
-    def state_dict(self) -> dict[str, str]:
-        """Return the variant and the SHA-256 of the demonstrations."""
-        return {"variant": self.variant, "sha256": self.sha256}
-
-    def load_state_dict(self, state: dict[str, str]) -> None:
-        """Raise InputError unless they are this run's."""
-        if state["variant"] != self.variant:
-            raise InputError(f"a checkpoint of {state['variant']}, the run is one of {self.variant}")
-        if state["sha256"] != self.sha256:
-            raise InputError(f"{self.source} has changed since this checkpoint")
-
-
 class Cast:
     """Everything in a run that has a state, made from its configuration."""
 
@@ -143,7 +122,7 @@ class Cast:
         self.expert_return = float(everything.returns.mean())
         self.demonstrations = everything.first(e.numbers.trajectories)
         self.pairs = learned_from(e, self.demonstrations, self.collector)
-        self.origin = Origin(e.variant, e.demos, self.demonstrations)
+        self.origin = Origin(e.variant, e.demos, self.demonstrations.steps)
         self.agent, self.optimizer = make_agent(e, observations, actions, engine)
         # as large for a short run: one that goes on further must find what was overwritten there
         remembered = n.replay if row.generator in ("sac", "td3") else max(n.d_replay, n.envs * n.horizon)

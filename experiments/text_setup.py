@@ -1,6 +1,5 @@
 """What a text run is made of: its configuration, its sentences, and everything in it that has a state."""
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import tyro
 from torch import Tensor
 
 from experiments import config
+from experiments.origin import Origin
 from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkpoints, closest
 from seqgan.corpus import Corpus, Units, ids_corpus, oracle_corpus, read_hub, read_ids, read_lines, text_corpus
 from seqgan.discriminators import ConvDiscriminator
@@ -135,28 +135,12 @@ def check_fit(e: Experiment, corpus: Corpus, engine: Engine) -> None:
             raise InputError(f"--{flag}: {rows} sentences of a kind cannot be shared by {engine.world} ranks")
 
 
-class Origin:
-    """What a checkpoint belongs to, the variant and the sentences; that of another run is refused."""
-
-    def __init__(self, e: Experiment, corpus: Corpus) -> None:
-        # What an oracle draws may differ by a rounding on another machine; what was read from a file may not differ.
-        read = (corpus.train, corpus.valid, corpus.test) if corpus.oracle is None else ()
-        weights = tuple(corpus.oracle.state_dict().values()) if corpus.oracle and e.oracle_params else ()
-        digest = hashlib.sha256("\n".join(corpus.vocabulary.words).encode())
-        for tensor in (*read, *weights):
-            digest.update(f"\n{tuple(tensor.shape)}\n".encode() + tensor.numpy().tobytes())
-        self.variant, self.source, self.sha256 = e.variant, str(e.oracle_params or e.corpus), digest.hexdigest()
-
-    def state_dict(self) -> dict[str, str]:
-        """Return the variant and the SHA-256 of the sentences."""
-        return {"variant": self.variant, "sha256": self.sha256}
-
-    def load_state_dict(self, state: dict[str, str]) -> None:
-        """Raise InputError unless they are this run's."""
-        if state["variant"] != self.variant:
-            raise InputError(f"a checkpoint of {state['variant']}, the run is one of {self.variant}")
-        if state["sha256"] != self.sha256:
-            raise InputError(f"{self.source} has changed since this checkpoint")
+def origin_of(e: Experiment, corpus: Corpus) -> Origin:
+    """Return what a checkpoint of this run belongs to."""
+    # What an oracle draws may differ by a rounding on another machine; what was read from a file may not differ.
+    read = (corpus.train, corpus.valid, corpus.test) if corpus.oracle is None else ()
+    weights = tuple(corpus.oracle.state_dict().values()) if corpus.oracle and e.oracle_params else ()
+    return Origin(e.variant, str(e.oracle_params or e.corpus), (*read, *weights), corpus.vocabulary.words)
 
 
 class Fakes:
@@ -181,7 +165,7 @@ class Cast:
     """Everything in a run that has a state, made from its configuration."""
 
     def __init__(self, e: Experiment, corpus: Corpus, engine: Engine) -> None:
-        self.origin = Origin(e, corpus)
+        self.origin = origin_of(e, corpus)
         n, size = e.numbers, len(corpus.vocabulary.words)
         make = partial(
             build_generator, n.generator, size, corpus.length,
