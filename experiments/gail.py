@@ -71,7 +71,7 @@ def learn_ppo(e: Experiment, cast: Cast, turn: int) -> Metrics:
         return judged | warm_values(e, cast, ready)
     ppo.set_rate(cast.optimizer, e.numbers.ppo.lr * share_of_rate(e, turn))
     learned = ppo.ppo_round(cast.agent, cast.optimizer, ready, e.numbers.ppo, cast.engine)
-    cast.agent.add(rollout.steps.obs[rollout.mask])
+    cast.agent.add(ready.steps.obs[ready.mask])
     return judged | of_agent(learned)
 
 
@@ -82,7 +82,7 @@ def learn_trpo(e: Experiment, cast: Cast, turn: int) -> Metrics:
     if turn < e.numbers.warm_rounds:
         return judged | warm_values(e, cast, ready)
     learned = trpo.trpo_round(cast.agent, cast.optimizer, ready, e.numbers.trpo, cast.engine)
-    cast.agent.add(rollout.steps.obs[rollout.mask])
+    cast.agent.add(ready.steps.obs[ready.mask])
     return judged | of_agent(learned)
 
 

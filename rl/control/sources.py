@@ -189,11 +189,15 @@ class Adversary:
 
     def pay(self, rollout: Rollout[Transitions]) -> Float[Tensor, "batch time"]:
         """Pay a rollout."""
-        return Given(self.reward()).pay(rollout)
+        return Given(self.worth).pay(rollout)
 
     def lesson(self, replay: Replay, rows: int) -> tuple[Transitions, Rewards]:
         """Draw steps and pay them by what the discriminator says today."""
-        return Given(self.reward()).lesson(replay, rows)
+        return Given(self.worth).lesson(replay, rows)
+
+    def worth(self, steps: Transitions) -> Rewards:
+        """Return what steps earn now, on the device that they are on; judged on the engine's."""
+        return self.reward()(steps.to(self.engine.device)).to(steps.terminated.device)
 
     def state_dict(self) -> dict[str, float]:
         """Give what a termination earns; the networks and the optimizer are parts of their own."""
