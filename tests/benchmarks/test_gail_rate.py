@@ -5,7 +5,18 @@ import pytest
 import torch
 
 from benchmarks import gail_rate
-from benchmarks.gail_rate import CARTPOLE, Imitation, Ours, Setting, against_sb3, growth, in_turn, raw_rate, recommended
+from benchmarks.gail_rate import (
+    CARTPOLE,
+    Imitation,
+    Ours,
+    Setting,
+    against_bare_network,
+    against_sb3,
+    growth,
+    in_turn,
+    raw_rate,
+    recommended,
+)
 
 TINY = Setting("CartPole-v1", envs=4, horizon=16, minibatch=8, epochs=1, d_batch=8, rounds=2)
 
@@ -38,6 +49,11 @@ def test_a_small_run_against_stable_baselines3() -> None:
     assert rows[0].timing.speedup() > 0
     assert {"steps_per_second/cartpole", "share_of_raw_env_rate/cartpole"} <= numbers.keys()
     assert all(number > 0 for number in numbers.values())
+
+
+def test_updates_are_timed_beside_a_bare_network() -> None:
+    row = against_bare_network(TINY, repeats=1, updates=2)
+    assert row.timing.speedup() > 0
 
 
 def test_the_environments_alone_are_faster() -> None:
