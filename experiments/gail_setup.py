@@ -152,9 +152,14 @@ def load_demonstrations(e: Experiment, collector: Collector) -> Demonstrations:
 
 
 def learned_from(e: Experiment, demonstrations: Demonstrations, collector: Collector) -> Subsampled:
-    """Return the pairs that the imitator sees; the control sees random actions."""
-    if VARIANTS[e.variant].random_demonstrations:
-        demonstrations = demos.random_actions(demonstrations, collector.actions, e.seed)
+    """Return the pairs that the imitator sees; the controls see others than the expert's."""
+    match VARIANTS[e.variant].imitates:
+        case "random-actions":
+            demonstrations = demos.random_actions(demonstrations, collector.actions, e.seed)
+        case "random":
+            env, aimless = environments.make(e.env, 1, e.kwargs), demos.Aimless(collector.actions, e.seed)
+            demonstrations = demos.record(aimless, env, len(demonstrations.lengths), e.seed, deterministic=False)
+            env.close()
     return demos.subsample(demonstrations, e.numbers.subsample, e.seed)
 
 

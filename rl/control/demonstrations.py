@@ -162,8 +162,21 @@ def record(
     )
 
 
+class Aimless:
+    """Acts uniformly at random, whatever it sees."""
+
+    def __init__(self, actions: spaces.Actions, seed: int) -> None:
+        self.actions, self.generator = actions, np.random.default_rng(seed)
+
+    def act(self, obs: Tensor) -> Tensor:
+        """Draw an action for each row."""
+        return whole.uniform(self.actions, len(obs), self.generator)
+
+    mode = act
+
+
 def random_actions(demonstrations: Demonstrations, actions: spaces.Actions, seed: int) -> Demonstrations:
-    """Replace every action by one drawn uniformly: the control from whose actions nothing can be learned."""
+    """Replace every action by one drawn uniformly: what is left to learn from is where the expert was."""
     drawn = whole.uniform(actions, demonstrations.steps.rows, np.random.default_rng(seed))
     return replace(demonstrations, steps=demonstrations.steps._replace(actions=drawn))
 

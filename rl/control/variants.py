@@ -10,6 +10,7 @@ from rl.control.td3 import TD3
 from rl.control.trpo import TRPO
 from rl.objectives import AIRL, FAIRL, GAIL, Objective, Wasserstein
 
+Imitated: TypeAlias = Literal["expert", "random", "random-actions"]
 Generator: TypeAlias = Literal["ppo", "trpo", "sac", "td3"]
 Rewarded: TypeAlias = Literal["adversary", "environment", "expert-or-not", "constant", "nothing"]
 
@@ -90,8 +91,8 @@ class Variant:
     """what the discriminator reads; shaped: AIRL's g and h"""
     minus_log_prob: bool = False
     """AIRL: the logit is f - log pi"""
-    random_demonstrations: bool = False
-    """the control: the expert's states, random actions"""
+    imitates: Imitated = "expert"
+    """whom: the controls imitate one who acts at random, or the expert's states with random actions"""
 
 
 VARIANTS = {
@@ -108,7 +109,8 @@ VARIANTS = {
     "sqil": Variant(
         "SQIL: reward 1 for the expert's steps, 0 for one's own", generator="sac", rewarded="expert-or-not"
     ),
-    "gail-random": Variant("control: GAIL of random actions", random_demonstrations=True),
+    "gail-random": Variant("control: GAIL of one who acts at random", imitates="random"),
+    "gail-states": Variant("control: GAIL of the expert's states with random actions", imitates="random-actions"),
     "gail-constant": Variant("control: a constant reward, survival alone", rewarded="constant"),
     "ppo": Variant("no imitation: PPO on the environment's reward, or on --reward", rewarded="environment"),
     "sac": Variant("no imitation: SAC on the environment's reward, or on --reward", "sac", "environment"),

@@ -10,11 +10,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
-from torch import Tensor
 
 from experiments.gail_setup import EVALUATION_SEED
 from rl.control import demonstrations, environments, spaces
-from rl.control.episodes import uniform
 
 PIXELS = partial(Box, 0, 255, (12, 12, 3), np.uint8)
 OBSERVATIONS: dict[str, Callable[[], gymnasium.Space[Any]]] = {
@@ -84,25 +82,12 @@ def registered() -> Iterator[None]:
     del gymnasium.registry["Toy-v0"]
 
 
-class Wanderer:
-    """Acts uniformly at random."""
-
-    def __init__(self, actions: spaces.Actions, seed: int) -> None:
-        self.actions, self.generator = actions, np.random.default_rng(seed)
-
-    def act(self, obs: Tensor) -> Tensor:
-        """Act."""
-        return uniform(self.actions, len(obs), self.generator)
-
-    mode = act
-
-
 def record(path: Path, env_id: str = "Toy-v0", episodes: int = 3, seed: int = 0, **kwargs: Any) -> Path:
     """Write demonstrations of random actions."""
     env = environments.make(env_id, 1, kwargs)
     actions = spaces.actions(env.single_action_space, where=env_id)
     recorded = demonstrations.record(
-        Wanderer(actions, seed), env, episodes, seed, deterministic=False, env_kwargs=kwargs
+        demonstrations.Aimless(actions, seed), env, episodes, seed, deterministic=False, env_kwargs=kwargs
     )
     demonstrations.write(path, recorded, actions)
     env.close()

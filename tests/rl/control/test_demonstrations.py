@@ -304,6 +304,14 @@ def test_draws_are_uniform_of_the_pairs_that_were_kept():
     assert not kept.pairs(0).rows
 
 
+def test_the_aimless_draw_evenly_whatever_they_see():
+    aimless = demos.Aimless(LEFT_RIGHT, 0)
+    drawn = aimless.act(torch.zeros(4000, 1))
+    assert drawn.float().mean() == pytest.approx(0.5, abs=0.05)  # six standard errors
+    assert not torch.equal(drawn, aimless.mode(torch.zeros(4000, 1)))
+    assert torch.equal(drawn, demos.Aimless(LEFT_RIGHT, 0).act(torch.ones(4000, 1)))
+
+
 def test_random_actions_change_the_actions_alone(tmp_path: Path):
     whole = read(stored(tmp_path))
     many = replace(whole, steps=whole.steps.take(torch.zeros(1000, dtype=torch.long)))
