@@ -143,8 +143,9 @@ def learn_from_replay(e: Experiment, cast: Cast, turn: int, batch: int, improve:
 
 
 def share_of_rate(e: Experiment, turn: int) -> float:
-    """Return which share of its rates the agent learns with: all, then less and less over the second half."""
-    return min(1.0, 2 - 2 * turn / rounds(e.numbers)) if e.numbers.lr_decay else 1.0
+    """Return which share of its rates the agent learns with: all, then less and less towards the end."""
+    left = 1 - turn / rounds(e.numbers)
+    return min(1.0, left / e.numbers.lr_decay) if e.numbers.lr_decay else 1.0
 
 
 def of_agent(metrics: Metrics) -> Metrics:

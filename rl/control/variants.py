@@ -33,8 +33,8 @@ class Numbers:
     """units in the hidden layers of the agent's networks"""
     log_std: float = -1.0
     """logarithm of the spread that a Gaussian policy begins with, in half ranges of the action"""
-    lr_decay: bool = True
-    """let the agent's rates (not TRPO's) fall evenly to zero over the second half of the run"""
+    lr_decay: float = 0.5
+    """share of the run, its end, over which the agent's rates (not TRPO's) fall evenly to zero; 0: never"""
     random_steps: int = 10_000
     """random steps before an agent that replays begins to learn"""
     replay: int = 1_000_000
@@ -120,7 +120,14 @@ VARIANTS = {
 
 PRESETS = ("default", "demo", "paper")
 
-CLASSIC = {"envs": 32, "horizon": 64, "d_spectral": False, "d_lr": 1e-3, "ppo": PPO(minibatch=256, lr=1e-3)}
+CLASSIC = {
+    "envs": 32,
+    "horizon": 64,
+    "lr_decay": 1.0,
+    "d_spectral": False,
+    "d_lr": 1e-3,
+    "ppo": PPO(minibatch=256, lr=1e-3),
+}
 """for environments whose steps cost next to nothing"""
 BOUNDED = {
     "horizon": 128, "ppo": PPO(minibatch=256, lr=1e-3, gamma=0.95), "log_std": 0.0, "d_ratio": 0.02, "d_penalty": 1.0,

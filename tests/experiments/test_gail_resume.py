@@ -141,7 +141,7 @@ def test_more_steps_continue_a_finished_run_as_if_it_had_been_asked_for_them(
 ) -> None:
     # measured every round, so that the rows are the same whichever round was once the last; a rate that falls to zero
     # at the last step cannot be the same
-    often = ["--evaluate-every", 16, "--replay", 1000, "--no-lr-decay"]
+    often = ["--evaluate-every", 16, "--replay", 1000, "--lr-decay", 0]
     flags = [variant, *GAIL_TINY, *toys.toy(tmp_path, acts="numbers"), *often]
     short = whole_run(tmp_path / "short", *flags, "--steps", 40)
     succeed(resume.main, short, "--steps", 96)
