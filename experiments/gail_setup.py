@@ -34,8 +34,8 @@ from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkp
 
 MAY_BE_ZERO = (
     "steps", "trajectories", "random_steps", "clone_updates", "warm_rounds", "d_ratio", "d_penalty", "d_target",
-    "d_entropy", "d_replay", "lr_decay", "constant", "seed", "save_seconds", "threads", "entropy_weight", "alpha_lr", "lam",
-    "target_noise",
+    "d_entropy", "d_replay", "lr_decay", "constant", "seed", "save_seconds", "threads", "entropy_weight", "alpha_lr",
+    "lam", "target_noise",
 )  # fmt: skip
 SHARES = ("d_dropout", "gamma")
 SIGNED = ("log_std", "constant", "entropy_per_number")
