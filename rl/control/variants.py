@@ -121,13 +121,9 @@ VARIANTS = {
 PRESETS = ("default", "demo", "paper")
 
 CLASSIC = {
-    "envs": 32,
-    "horizon": 64,
-    "lr_decay": 1.0,
-    "d_spectral": False,
-    "d_lr": 1e-3,
+    "envs": 32, "horizon": 64, "lr_decay": 1.0, "d_spectral": False, "d_lr": 1e-3, "d_penalty": 1.0, "d_target": 0.0,
     "ppo": PPO(minibatch=256, lr=1e-3),
-}
+}  # fmt: skip
 """for environments whose steps cost next to nothing"""
 BOUNDED = {
     "horizon": 128, "ppo": PPO(minibatch=256, lr=1e-3, gamma=0.95), "log_std": 0.0, "d_ratio": 0.02, "d_penalty": 1.0,
@@ -135,8 +131,8 @@ BOUNDED = {
 }  # fmt: skip
 """for short tasks with bounded actions"""
 TASKS: dict[str, dict[str, Any]] = {
-    "CartPole-v1": {**CLASSIC, "steps": 150_000, "d_ratio": 0.004},
-    "Acrobot-v1": {**CLASSIC, "steps": 300_000, "d_ratio": 0.004},
+    "CartPole-v1": {**CLASSIC, "steps": 150_000, "d_ratio": 0.008},
+    "Acrobot-v1": {**CLASSIC, "steps": 300_000, "d_ratio": 0.008},
     "MountainCar-v0": {
         **CLASSIC, "steps": 400_000, "d_ratio": 0.016, "ppo": PPO(minibatch=256, lr=1e-3, entropy_weight=0.01)
     },
