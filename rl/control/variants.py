@@ -134,7 +134,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {**CLASSIC, "steps": 150_000, "d_ratio": 0.008},
     "Acrobot-v1": {**CLASSIC, "steps": 300_000, "d_ratio": 0.008},
     "MountainCar-v0": {
-        **CLASSIC, "steps": 400_000, "d_ratio": 0.016, "ppo": PPO(minibatch=256, lr=1e-3, entropy_weight=0.01)
+        **CLASSIC, "steps": 400_000, "lr_decay": 0.5, "d_ratio": 0.016, "d_penalty": 10.0, "d_target": 1.0,
+        "ppo": PPO(minibatch=256, lr=1e-3, entropy_weight=0.01),
     },
     "Walker2d-v5": {
         "ppo": PPO(minibatch=512, gamma=0.995, lam=0.97), "steps": 2_000_000, "d_spectral": False, "d_lr": 1e-3,
