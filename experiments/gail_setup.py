@@ -120,7 +120,7 @@ class Cast:
         observations, actions = self.collector.observations, self.collector.actions
         everything = load_demonstrations(e, self.collector)
         self.expert_return = float(everything.returns.mean())
-        self.demonstrations = everything.first(e.numbers.trajectories)
+        self.demonstrations = everything.first(e.numbers.trajectories, where=e.demos)
         self.pairs = learned_from(e, self.demonstrations, self.collector)
         self.origin = Origin(e.variant, e.demos, self.demonstrations.steps)
         self.agent, self.optimizer = make_agent(e, observations, actions, engine)
@@ -141,11 +141,9 @@ class Cast:
 def load_demonstrations(e: Experiment, collector: Collector) -> Demonstrations:
     """Read all demonstrations of the file: what the expert is worth does not depend on how many are imitated.
 
-    Raises InputError naming file and place, and where there are fewer than are to be imitated.
+    Raises InputError naming file and place.
     """
     found = demos.read(e.demos, collector.observations, collector.actions)
-    if e.numbers.trajectories > (there := len(found.lengths)):
-        raise InputError(f"{e.demos}: {e.numbers.trajectories} trajectories asked for, {there} there")
     if found.env_id != e.env:
         warn(f"{e.demos}: recorded in {found.env_id}, the agent acts in {e.env}")
     return found

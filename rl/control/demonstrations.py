@@ -72,8 +72,11 @@ class Demonstrations:
         episode = self.starts.cumsum(0) - 1
         return torch.zeros(int(self.starts.sum()), dtype=torch.float64).index_add_(0, episode, self.rewards.double())
 
-    def first(self, trajectories: int) -> "Demonstrations":
-        """Keep the first trajectories; 0 keeps all."""
+    def first(self, trajectories: int, *, where: str) -> "Demonstrations":
+        """Keep the first trajectories; 0 keeps all. Raises InputError, naming `where`, if there are fewer."""
+        there = int(self.starts.sum())
+        if not 0 <= trajectories <= there:
+            raise InputError(f"{where}: {trajectories} trajectories asked for, {there} there")
         rows = int(self.lengths[:trajectories].sum()) if trajectories else len(self.starts)
         steps = self.steps.take(torch.arange(rows))
         return replace(
@@ -94,11 +97,7 @@ def read(
         arrays = _from_minari(name.removeprefix("minari:"), layout)
     else:
         arrays = npz.read(Path(source), KEYS)
-    demonstrations = _checked(name, arrays, layout, actions)
-    there = len(demonstrations.lengths)
-    if not 0 <= trajectories <= there:
-        raise InputError(f"{name}: {trajectories} trajectories asked for, {there} there")
-    return demonstrations.first(trajectories)
+    return _checked(name, arrays, layout, actions).first(trajectories, where=name)
 
 
 def write(path: Path, demonstrations: Demonstrations, actions: spaces.Actions) -> None:
