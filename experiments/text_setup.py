@@ -11,12 +11,12 @@ from torch import Tensor
 
 from experiments import config
 from experiments.origin import Origin
-from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkpoints, closest
+from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, Shuffled, checkpoints, closest
 from seqgan.corpus import Corpus, Units, ids_corpus, oracle_corpus, read_hub, read_ids, read_lines, text_corpus
 from seqgan.discriminators import ConvDiscriminator
 from seqgan.generators import Generator, build_generator
 from seqgan.oracle import draw_oracle, load_oracle
-from seqgan.pretraining import Best, Shuffled
+from seqgan.pretraining import Best
 from seqgan.variants import FILTERS, VARIANTS, Numbers
 
 MAY_BE_ZERO = (

@@ -1,1 +1,1 @@
-"""Pictures: the nets, rounds and variants of the image family stand here."""
+"""Pictures: one round, every objective."""

@@ -9,4 +9,5 @@ from rl.runtime.logs import Log
 from rl.runtime.meter import Meter
 from rl.runtime.position import Position
 from rl.runtime.rundir import create, lock, read_config, write_json
+from rl.runtime.shuffled import Shuffled
 from rl.runtime.signals import Stop

@@ -106,13 +106,21 @@ class Engine:
 
         A compiled net has no double backward: give penalties the net itself.
         """
-        inner = torch.compile(net) if self._compile else net
+        return self._cast(torch.compile(net) if self._compile else net)
 
+    def _cast(self, net: Callable[P, R]) -> Callable[P, R]:
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             with self.autocast():
-                return inner(*args, **kwargs)
+                return net(*args, **kwargs)
 
         return run
+
+    def smooth(self, net: Callable[P, R]) -> Callable[P, R]:
+        """Return the net as penalties take it: never compiled, and in bf16 where the engine computes in bf16.
+
+        Under fp16 it stays in float32, as the gradient of a logit would overflow.
+        """
+        return net if self.precision != "bf16" else self._cast(net)
 
     def update(self, optimizer: torch.optim.Optimizer, loss: Scalar, *, name: str, clip: float = math.inf) -> Scalar:
         """Step this optimizer's weights, and no others, down the loss averaged over ranks; the norm of the gradient.

@@ -1,0 +1,149 @@
+"""The table of image methods: a row is players, objective, penalty and numbers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from image_gans import players
+from image_gans.numbers import Numbers
+from image_gans.players import Build
+from rl.objectives import (
+    EnergyMargin,
+    Equilibrium,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    Objective,
+    Relativistic,
+    RelativisticAverage,
+    Wasserstein,
+)
+from rl.penalties import DRAGAN, R1, R2, Every, GradientPenalty, NoPenalty, Penalty, Sum, WeightClipping
+
+
+def nothing(n: Numbers) -> Penalty:
+    """Add nothing."""
+    return NoPenalty()
+
+
+def clipping(n: Numbers) -> Penalty:
+    """Bound every weight."""
+    return WeightClipping(n.clip_weights)
+
+
+def gradient_penalty(n: Numbers) -> Penalty:
+    """Hold the gradient between real and fake at norm one."""
+    return lazily(n, GradientPenalty(n.penalty_weight))
+
+
+def r1(n: Numbers) -> Penalty:
+    """Hold the gradient at reals near zero."""
+    return lazily(n, R1(n.penalty_weight))
+
+
+def r1_and_r2(n: Numbers) -> Penalty:
+    """Hold the gradient at reals and at fakes near zero."""
+    return lazily(n, Sum([R1(n.penalty_weight), R2(n.penalty_weight)]))
+
+
+def dragan(n: Numbers) -> Penalty:
+    """Hold the gradient around reals at norm one."""
+    return lazily(n, DRAGAN(n.penalty_weight))
+
+
+def lazily(n: Numbers, penalty: Penalty) -> Penalty:
+    """Add the penalty in some steps only, and the more in these."""
+    return penalty if n.penalty_every == 1 else Every(n.penalty_every, penalty)
+
+
+def always(objective: Objective) -> Callable[[Numbers], Objective]:
+    """Return an objective whatever the numbers."""
+    return lambda n: objective
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One method."""
+
+    summary: str
+    build: Build = players.plain
+    objective: Callable[[Numbers], Objective] = always(NonSaturating())  # noqa: RUF009
+    penalty: Callable[[Numbers], Penalty] = nothing
+    compares: bool = False
+    """whether the generator's step looks at how reals are judged"""
+    reward_weight: float = 1.0
+    """of the reward in what the generator climbs; 0: it has its auxiliary losses alone"""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    """what differs from the defaults, on pictures and points alike"""
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+    """what differs on pictures alone"""
+    points: Mapping[str, Any] = field(default_factory=dict)
+    """what differs on points of a plane alone"""
+    needs: frozenset[str] = frozenset()
+    """what the data must have: `labels`, `pictures`"""
+
+
+PRESETS = ("default", "demo", "paper")
+LABELS, PICTURES = frozenset({"labels"}), frozenset({"pictures"})
+WGAN = {"optimizer": "rmsprop", "g_lr": 5e-5, "d_lr": 5e-5, "d_steps": 5, "d_norm": "none"}
+WGAN_GP = {"beta1": 0.0, "beta2": 0.9, "d_steps": 5, "d_norm": "layer"}
+RESIDUAL = {"net": "resnet", "beta1": 0.0, "beta2": 0.9, "d_norm": "spectral"}
+ZERO_CENTRED = {"beta1": 0.0, "beta2": 0.99, "d_norm": "none", "penalty_weight": 0.1}
+
+VARIANTS = {
+    "gan": Variant("GAN (Goodfellow et al. 2014), the non-saturating reward, perceptrons", numbers={"net": "mlp"}),
+    "gan-minimax": Variant(
+        "GAN (Goodfellow et al. 2014), the minimax reward, perceptrons",
+        objective=always(Minimax()),
+        numbers={"net": "mlp"},
+    ),
+    "dcgan": Variant("DCGAN (Radford et al. 2016): convolutions and batch norm"),
+    "cgan": Variant("CGAN (Mirza & Osindero 2014): both nets are told the class", players.conditional, needs=LABELS),
+    "wgan": Variant(
+        "WGAN (Arjovsky et al. 2017): clipped weights, RMSProp",
+        objective=always(Wasserstein()),
+        penalty=clipping,
+        numbers=WGAN,
+    ),
+    "wgan-gp": Variant(
+        "WGAN-GP (Gulrajani et al. 2017): gradients of norm one",
+        objective=always(Wasserstein()),
+        penalty=gradient_penalty,
+        numbers=WGAN_GP,
+        points={"penalty_weight": 0.1},
+    ),
+    "lsgan": Variant("LSGAN (Mao et al. 2017): least squares", objective=always(LeastSquares())),
+    "hinge": Variant("hinge losses with spectral norm (Lim & Ye 2017)", objective=always(Hinge()), numbers={"d_norm": "spectral"}),
+    "relativistic": Variant(
+        "RSGAN (Jolicoeur-Martineau 2018): real against fake in pairs, with R1",
+        objective=always(Relativistic()),
+        penalty=r1,
+        compares=True,
+        numbers=ZERO_CENTRED,
+    ),
+    "relativistic-average": Variant(
+        "RaSGAN (Jolicoeur-Martineau 2018): against the average of the other side",
+        objective=always(RelativisticAverage()),
+        compares=True,
+    ),
+    "r3gan": Variant(
+        "R3GAN (Huang et al. 2024): pairs, R1 and R2, a modern net",
+        objective=always(Relativistic()),
+        penalty=r1_and_r2,
+        compares=True,
+        numbers=ZERO_CENTRED,
+        pictures={"net": "r3"},
+    ),
+    "dragan": Variant("DRAGAN (Kodali et al. 2017): gradients around reals", penalty=dragan, numbers={"d_norm": "none"}),
+}
+
+
+def numbers_for(variant: str, data: str, preset: str) -> Numbers:
+    """Return the numbers of a row for a kind of data (`pictures` or `points`) and a preset."""
+    row = VARIANTS[variant]
+    own = {**row.numbers, **(row.points if data == "points" else row.pictures)}
+    return Numbers(**({**POINTS, **own, "net": "mlp"} if data == "points" else own))
+
+
+POINTS: Mapping[str, Any] = {"batch": 256, "width": 128, "latent": 2, "average": 0.998, "d_norm": "none"}
