@@ -11,8 +11,9 @@ written here. All of it is computed in float32 (float64 stays float64), whatever
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rl.discriminator import Logits, full_precision
@@ -197,6 +198,78 @@ class Relativistic:
         return _log_sigmoid(full_precision(fake) - full_precision(real))
 
 
+@dataclass(frozen=True)
+class RelativisticAverage:
+    """A real should look more real than the average fake, and a fake less than the average real; RaSGAN, 1807.00734.
+
+    Jolicoeur-Martineau 2018, section 4.2. The averages run over all logits of a side, so the sides may differ in
+    number. The generator's loss looks at the reals as well: every fake earns an equal share of that half, so that the
+    mean reward is minus the paper's loss.
+    """
+
+    def discriminator_loss(self, real: AnyLogits, fake: AnyLogits) -> Scalar:
+        """E softplus(mean fake - real) + E softplus(fake - mean real)."""
+        return -self.reward(real, fake).mean()
+
+    def reward(self, fake: AnyLogits, real: AnyLogits | None = None) -> AnyLogits:
+        """Give log sigmoid(fake - mean real) + E log(1 - sigmoid(real - mean fake)); ValueError without `real`."""
+        if real is None:
+            raise ValueError("RelativisticAverage: the reward compares fake with real logits: give reward(fake, real)")
+        fake, real = full_precision(fake), full_precision(real)
+        return _log_sigmoid(fake - real.mean()) - _softplus(real - fake.mean()).mean()
+
+
+@dataclass(frozen=True)
+class EnergyMargin:
+    """A logit is minus an energy, low for reals and at least the margin for fakes; EBGAN, Zhao et al. (1609.03126)."""
+
+    margin: float = 1.0
+    """energy from which on a fake costs the discriminator nothing"""
+
+    def discriminator_loss(self, real: AnyLogits, fake: AnyLogits) -> Scalar:
+        """E energy(real) + E max(0, margin - energy(fake)); eq. 1."""
+        return F.relu(self.margin + full_precision(fake)).mean() - full_precision(real).mean()
+
+    def reward(self, fake: Logits, real: Logits | None = None) -> Logits:
+        """Give the logit itself: the generator lowers the energy; eq. 2."""
+        return full_precision(fake)
+
+
+class Equilibrium(nn.Module):
+    """A logit is minus an error, and the fakes' weight keeps errors in proportion; BEGAN, Berthelot et al. 2017.
+
+    1703.10717, section 3.4. The weight k starts at 0. In training mode every loss moves k for the next one, so that
+    E error(fake) / E error(real) goes to the diversity, and notes how far the game has come (low = far).
+    """
+
+    balance: Tensor
+    convergence: Tensor
+
+    def __init__(self, diversity: float = 0.5, rate: float = 0.001) -> None:
+        super().__init__()
+        self.diversity, self.rate = diversity, rate
+        self.register_buffer("balance", torch.zeros(()))
+        self.register_buffer("convergence", torch.zeros(()))
+
+    def discriminator_loss(self, real: AnyLogits, fake: AnyLogits) -> Scalar:
+        """E error(real) - k E error(fake)."""
+        real_error, fake_error = -full_precision(real).mean(), -full_precision(fake).mean()
+        loss = real_error - self.balance.clone() * fake_error  # the graph keeps the k of this loss
+        if self.training:
+            self._follow(real_error.detach(), fake_error.detach())
+        return loss
+
+    def reward(self, fake: Logits, real: Logits | None = None) -> Logits:
+        """Give the logit itself: the generator lowers the error."""
+        return full_precision(fake)
+
+    @torch.no_grad()
+    def _follow(self, real_error: Scalar, fake_error: Scalar) -> None:
+        gap = self.diversity * real_error - fake_error
+        self.balance.add_(self.rate * gap).clamp_(0, 1)
+        self.convergence.copy_(real_error + gap.abs())
+
+
 AnyObjective: TypeAlias = (
     NonSaturating
     | Minimax
@@ -209,4 +282,6 @@ AnyObjective: TypeAlias = (
     | SeqGAN
     | MaliGAN
     | Relativistic
+    | RelativisticAverage
+    | EnergyMargin
 )

@@ -13,12 +13,15 @@ from rl.objectives import (
     GAIL,
     AnyObjective,
     BoundarySeeking,
+    EnergyMargin,
+    Equilibrium,
     Hinge,
     LeastSquares,
     MaliGAN,
     Minimax,
     NonSaturating,
     Relativistic,
+    RelativisticAverage,
     SeqGAN,
     Wasserstein,
 )
@@ -47,6 +50,10 @@ def test_logistic_loss_by_hand(objective):
         (Hinge(), (0 + 0.5) / 2 + (0 + 1.25) / 2),
         (LeastSquares(), (4 + 0.25) / 4 + (4 + 0.0625) / 4),
         (Relativistic(), (math.log1p(math.exp(-5)) + math.log1p(math.exp(-0.25))) / 2),
+        # the mean real is 1.75, the mean fake -0.875
+        (RelativisticAverage(), sum(math.log1p(math.exp(-x)) for x in (3.875, 1.375, 3.75, 1.5)) / 2),
+        (EnergyMargin(), -(3 + 0.5) / 2 + (0 + 1.25) / 2),
+        (EnergyMargin(margin=5), -(3 + 0.5) / 2 + (3 + 5.25) / 2),
     ],
 )
 def test_other_losses_by_hand(objective, loss):
@@ -66,6 +73,8 @@ def test_other_losses_by_hand(objective, loss):
         (BoundarySeeking(), [-LOG3 * LOG3 / 2, 0, -LOG3 * LOG3 / 2]),
         (SeqGAN(), [3 / 4, 1 / 2, 1 / 4]),
         (MaliGAN(), [9 / 13, 3 / 13, 1 / 13]),
+        (EnergyMargin(), [LOG3, 0, -LOG3]),
+        (Equilibrium(), [LOG3, 0, -LOG3]),
     ],
 )
 def test_rewards_by_hand(objective, expected):
@@ -75,6 +84,51 @@ def test_rewards_by_hand(objective, expected):
 def test_relativistic_reward_by_hand():
     reward = Relativistic().reward(tensor(1 + LOG3, 5, 0), tensor(1, 5, LOG3))
     torch.testing.assert_close(reward, tensor(math.log(3 / 4), math.log(1 / 2), math.log(1 / 4)))
+
+
+def test_relativistic_average_reward_by_hand():
+    # the mean fake is 0, the mean real log 3: every fake's share of the reals is -(softplus(0) + softplus(2 log 3)) / 2
+    reward = RelativisticAverage().reward(tensor(LOG3, -LOG3, 0), tensor(0, 2 * LOG3))
+    shared = -(math.log(2) + math.log(10)) / 2
+    torch.testing.assert_close(reward, tensor(math.log(1 / 2), math.log(1 / 10), math.log(1 / 4)) + shared)
+    with pytest.raises(ValueError, match=r"give reward\(fake, real\)"):
+        RelativisticAverage().reward(tensor(0.0))
+
+
+def test_equilibrium_by_hand():
+    game = Equilibrium(diversity=0.5, rate=0.25)
+    real, fake = tensor(-4, -2).requires_grad_(), tensor(-1, 0).requires_grad_()
+    first = game.discriminator_loss(real, fake)  # k = 0: the fakes do not count yet
+    torch.testing.assert_close(
+        torch.stack(torch.autograd.grad(first, [real, fake])), tensor(-0.5, -0.5, 0, 0).view(2, 2)
+    )
+    assert (first.item(), game.balance.item(), game.convergence.item()) == (3, 0.25, 4)  # gap 0.5 * 3 - 0.5 = 1
+    second = game.discriminator_loss(real, fake)
+    torch.testing.assert_close(
+        torch.stack(torch.autograd.grad(second, [real, fake])), tensor(-0.5, -0.5, 0.125, 0.125).view(2, 2)
+    )
+    assert (second.item(), game.balance.item()) == (3 - 0.25 * 0.5, 0.5)
+
+
+def test_equilibrium_keeps_the_weight_between_0_and_1_and_moves_it_in_training_only():
+    game = Equilibrium(diversity=0.5, rate=1)
+    assert not torch.equal(game.discriminator_loss(tensor(-9), tensor(-1)), torch.zeros(()))
+    assert game.balance == 1
+    held = game.eval().state_dict()
+    torch.testing.assert_close(game.discriminator_loss(tensor(-1), tensor(-9)), tensor(1 - 9).squeeze())
+    assert game.balance == 1
+    again = Equilibrium(diversity=0.5, rate=1)
+    again.load_state_dict(held)
+    again.discriminator_loss(tensor(-1), tensor(-9))  # gap -8.5
+    assert (again.balance, again.convergence) == (0, 9.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_equilibrium_in_half_precision(dtype):
+    real, fake = torch.linspace(-3, -1, 10).to(dtype), torch.linspace(-4, -2, 10).to(dtype)
+    low, high = (Equilibrium().discriminator_loss(cast(real), cast(fake)) for cast in (lambda x: x, torch.Tensor.float))
+    assert low.dtype == Equilibrium().reward(fake).dtype == torch.float32
+    assert torch.equal(low, high)
 
 
 def test_relativistic_needs_a_real_of_the_same_shape():
@@ -97,10 +151,15 @@ TEXTBOOK = {
     SeqGAN: lambda x, real: -torch.sigmoid(x),
     MaliGAN: lambda x, real: -(torch.sigmoid(x) / (1 - torch.sigmoid(x))) / (torch.exp(x).sum(0)),
     Relativistic: lambda x, real: -torch.log(torch.sigmoid(x - real)),
+    RelativisticAverage: lambda x, real: (
+        -torch.log(torch.sigmoid(x - real.mean())) - torch.log(1 - torch.sigmoid(real - x.mean())).mean()
+    ),
+    EnergyMargin: lambda x, real: -x,
+    Equilibrium: lambda x, real: -x,
 }
 
 
-@pytest.mark.parametrize("objective", ALL)
+@pytest.mark.parametrize("objective", [*ALL, Equilibrium])
 def test_climbing_the_reward_is_the_textbook_generator(objective):
     generator = torch.Generator().manual_seed(0)
     fake = torch.randn(6, 3, dtype=torch.float64, generator=generator).requires_grad_()
@@ -191,8 +250,9 @@ def test_order_and_splits_of_the_batch_do_not_matter(real, fake, order):
     for objective in (kind() for kind in ALL):
         loss = objective.discriminator_loss(real, fake)
         torch.testing.assert_close(objective.discriminator_loss(real[order], fake[order]), loss)
-        halves = [objective.discriminator_loss(real[half], fake[half]) for half in (slice(0, 2), slice(2, 4))]
-        torch.testing.assert_close(sum(halves) / 2, loss)
+        if not isinstance(objective, RelativisticAverage):  # looks at the average of all
+            halves = [objective.discriminator_loss(real[half], fake[half]) for half in (slice(0, 2), slice(2, 4))]
+            torch.testing.assert_close(sum(halves) / 2, loss)
         shuffled = objective.reward(fake[order], real[order])
         torch.testing.assert_close(shuffled, objective.reward(fake, real)[order])
 
