@@ -15,7 +15,7 @@ import tyro
 
 from experiments.config import LARGEST, one_line_errors
 from experiments.resume import script_of
-from rl.runtime import InputError, checkpoints, exit_codes, rundir
+from rl.runtime import InputError, checkpoints, exit_codes, rundir, seeded
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,6 @@ def measure_oracle(path: Path, *, sequences: int, length: int, seed: int) -> dic
     """Return an oracle's entropy floor and what uniform tokens score, nats a token with 95 % half-widths."""
     import torch
 
-    from seqgan.evaluation import seeded
     from seqgan.likelihood import token_log_probs
     from seqgan.oracle import load_oracle
     from seqgan.sampling import speak

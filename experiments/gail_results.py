@@ -19,10 +19,11 @@ from experiments.gail_setup import EVALUATION_SEED, Cast, Experiment, rounds
 from rl.control import environments, evaluation
 from rl.control.collecting import Collector
 from rl.control.discriminators import ShapedDiscriminator, StateReward
-from rl.control.episodes import Act, seeded
+from rl.control.episodes import Act
 from rl.control.learned_reward import LearnedReward
 from rl.control.sources import Adversary
 from rl.discriminator import evaluating
+from rl.runtime import seeded
 from rl.runtime.errors import Stopped, one_line, warn
 from rl.runtime.rundir import write_json
 

@@ -4,9 +4,10 @@ import time
 from pathlib import Path
 
 from experiments import report
+from rl.runtime import seeded
 from rl.runtime.rundir import write_json
 from seqgan.corpus import Corpus
-from seqgan.evaluation import bounds, measure, seeded, sweep_temperatures
+from seqgan.evaluation import bounds, measure, sweep_temperatures
 from seqgan.generators import Generator
 from seqgan.sampling import speak
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from rl.runtime import seeded
 from seqgan.corpus import Corpus
 from seqgan.generators import Generator, sharpen
 from seqgan.likelihood import nll
@@ -16,14 +17,6 @@ from seqgan.metrics.text import evaluate_text
 from seqgan.sampling import speak
 
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.2)  # inverse temperatures of a sweep
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw from `seed` inside, and leave the generator outside as it was: measuring never changes training."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
 
 
 def measure(

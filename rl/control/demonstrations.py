@@ -25,6 +25,7 @@ from rl.control import npz, spaces
 from rl.control.earning import Ends
 from rl.control.transitions import Transitions
 from rl.runtime.errors import InputError, one_line
+from rl.runtime.generators import seeded
 
 KEYS = (
     *("obs", "acts", "rewards", "terminated", "truncated", "episode_starts", "final_obs"),
@@ -137,7 +138,7 @@ def record(
     """
     name = whole.name_of(env)
     actions = spaces.actions(env.single_action_space, where=name)
-    with whole.seeded(seed):
+    with seeded(seed):
         played = list(whole.play(policy.mode if deterministic else policy.act, env, episodes, seed))
     episode = np.concatenate([step.episode for step in played])
     order = np.argsort(episode, kind="stable")[(episode < 0).sum() :]  # a sub-environment's steps stay in time order

@@ -37,14 +37,6 @@ def name_of(env: VectorEnv[Any, Any, Any]) -> str:
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw from `seed` inside, and leave torch's generators outside as they were: measuring never changes training."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
-
-
 def play(act: Act, env: VectorEnv[Any, Any, Any], episodes: int, seed: int) -> Iterator[Step]:
     """Play exactly the episodes 0..episodes-1, episode i reset with seed + i, whatever their lengths.
 

@@ -14,6 +14,7 @@ from rl.control import episodes as whole
 from rl.control import spaces
 from rl.control.episodes import Act
 from rl.runtime.errors import InputError, Stopped, one_line, warn
+from rl.runtime.generators import seeded
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def returns(act: Act, env: VectorEnv[Any, Any, Any], episodes: int, seed: int) -
     was. Raises InputError where an episode does not end or a number is not finite.
     """
     paid, lengths = np.zeros(episodes), np.zeros(episodes, dtype=np.int64)
-    with whole.seeded(seed):
+    with seeded(seed):
         for step in whole.play(act, env, episodes, seed):
             counts = step.episode >= 0
             paid[step.episode[counts]] += step.rewards[counts]
@@ -72,7 +73,7 @@ def frames(act: Act, env_id: str, env_kwargs: Mapping[str, Any], seed: int, limi
     try:
         layout = spaces.observations(env.observation_space, where=env_id)
         actions = spaces.actions(env.action_space, where=env_id)
-        with whole.seeded(seed), torch.no_grad():
+        with seeded(seed), torch.no_grad():
             obs, over = env.reset(seed=seed)[0], False
             while _take(env, env_id, taken) and not over and len(taken) < limit:
                 chosen = act(torch.from_numpy(layout.row(obs).copy())).cpu().numpy()

@@ -4,6 +4,7 @@ from rl.runtime.average import Average
 from rl.runtime.checkpoints import Damaged, Stateful, fingerprint, load, newest, restore, save, steps, verify
 from rl.runtime.engine import Engine, Runtime
 from rl.runtime.errors import Diverged, InputError, Stopped, closest, exit_codes, warn
+from rl.runtime.generators import seeded
 from rl.runtime.keeper import Keeper
 from rl.runtime.logs import Log
 from rl.runtime.meter import Meter

@@ -1,13 +1,22 @@
 """The random generators of a process, as tensors: torch's on the CPU and on the device, numpy's, Python's."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rl.runtime.errors import warn
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from `seed` inside, and leave torch's generators outside as they were: measuring never changes training."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def state(device: torch.device) -> dict[str, Tensor]:

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from rl.runtime import seeded
 from seqgan.corpus import Corpus, oracle_corpus, text_corpus
-from seqgan.evaluation import bounds, measure, measure_sentences, seeded, sweep_temperatures, tempered
+from seqgan.evaluation import bounds, measure, measure_sentences, sweep_temperatures, tempered
 from seqgan.generators import LSTMGenerator
 from seqgan.likelihood import nll, token_log_probs
 from seqgan.oracle import draw_oracle

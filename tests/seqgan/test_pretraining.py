@@ -2,8 +2,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rl.runtime import Engine, Runtime
 from seqgan.generators import LSTMGenerator
