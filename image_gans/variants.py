@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from image_gans import players
+from image_gans.dirac import dirac
 from image_gans.numbers import Numbers
 from image_gans.players import Build
 from rl.objectives import (
@@ -82,6 +83,8 @@ class Variant:
     """what differs on points of a plane alone"""
     needs: frozenset[str] = frozenset()
     """what the data must have: `labels`, `pictures`"""
+    conditional: bool = False
+    """whether it paints the class that it is asked for"""
 
 
 PRESETS = ("default", "demo", "paper")
@@ -90,6 +93,16 @@ WGAN = {"optimizer": "rmsprop", "g_lr": 5e-5, "d_lr": 5e-5, "d_steps": 5, "d_nor
 WGAN_GP = {"beta1": 0.0, "beta2": 0.9, "d_steps": 5, "d_norm": "layer"}
 RESIDUAL = {"net": "resnet", "beta1": 0.0, "beta2": 0.9, "d_norm": "spectral"}
 ZERO_CENTRED = {"beta1": 0.0, "beta2": 0.99, "d_norm": "none", "penalty_weight": 0.1}
+DIRAC = {
+    "optimizer": "sgd",
+    "g_lr": 0.1,
+    "d_lr": 0.1,
+    "penalty_weight": 1.0,
+    "average": 0.0,
+    "batch": 1,
+    "latent": 1,
+    "steps": 500,
+}
 
 VARIANTS = {
     "gan": Variant("GAN (Goodfellow et al. 2014), the non-saturating reward, perceptrons", numbers={"net": "mlp"}),
@@ -99,7 +112,12 @@ VARIANTS = {
         numbers={"net": "mlp"},
     ),
     "dcgan": Variant("DCGAN (Radford et al. 2016): convolutions and batch norm"),
-    "cgan": Variant("CGAN (Mirza & Osindero 2014): both nets are told the class", players.conditional, needs=LABELS),
+    "cgan": Variant(
+        "CGAN (Mirza & Osindero 2014): both nets are told the class",
+        players.conditional,
+        needs=LABELS,
+        conditional=True,
+    ),
     "wgan": Variant(
         "WGAN (Arjovsky et al. 2017): clipped weights, RMSProp",
         objective=always(Wasserstein()),
@@ -114,7 +132,9 @@ VARIANTS = {
         points={"penalty_weight": 0.1},
     ),
     "lsgan": Variant("LSGAN (Mao et al. 2017): least squares", objective=always(LeastSquares())),
-    "hinge": Variant("hinge losses with spectral norm (Lim & Ye 2017)", objective=always(Hinge()), numbers={"d_norm": "spectral"}),
+    "hinge": Variant(
+        "hinge losses with spectral norm (Lim & Ye 2017)", objective=always(Hinge()), numbers={"d_norm": "spectral"}
+    ),
     "relativistic": Variant(
         "RSGAN (Jolicoeur-Martineau 2018): real against fake in pairs, with R1",
         objective=always(Relativistic()),
@@ -135,7 +155,15 @@ VARIANTS = {
         numbers=ZERO_CENTRED,
         pictures={"net": "r3"},
     ),
-    "dragan": Variant("DRAGAN (Kodali et al. 2017): gradients around reals", penalty=dragan, numbers={"d_norm": "none"}),
+    "dragan": Variant(
+        "DRAGAN (Kodali et al. 2017): gradients around reals", penalty=dragan, numbers={"d_norm": "none"}
+    ),
+    "dirac": Variant(
+        "Dirac-GAN (Mescheder et al. 2018): one parameter each, on `--data origin`, with R1",
+        dirac,
+        penalty=r1,
+        numbers=DIRAC,
+    ),
 }
 
 
