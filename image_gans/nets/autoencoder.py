@@ -17,7 +17,7 @@ class PictureEncoder(nn.Module):
     """Strided convolutions down to 4x4, then one linear layer; the mirror image of DCGAN's generator."""
 
     def __init__(self, shape: tuple[int, ...], outputs: int, width: int) -> None:
-        """Take a square `shape` (channels, side, side); raise ValueError for a side that is no power of two from 4 up."""
+        """Take a square `shape` (channels, side, side); raise ValueError for a side that is no power of two, or below 4."""
         super().__init__()
         channels, side = shape[0], shape[-1]
         halvings = side.bit_length() - 3
@@ -57,8 +57,8 @@ class VectorEncoder(nn.Module):
 
 
 def encoder_of(n: Numbers, shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """Return the encoder that goes with the nets of a run: a perceptron beside perceptrons, convolutions elsewhere."""
-    kind = VectorEncoder if n.net == "mlp" else PictureEncoder
+    """Return the encoder that goes with the nets of a run: a perceptron for points and beside perceptrons."""
+    kind = VectorEncoder if n.net == "mlp" or len(shape) != 3 else PictureEncoder
     return kind(shape, outputs, n.width)
 
 

@@ -37,8 +37,9 @@ def test_a_code_does_not_depend_on_the_rest_of_the_batch(net, shape):
     assert not list(encoder.buffers())
 
 
-def test_perceptrons_beside_perceptrons_convolutions_beside_all_others():
+def test_perceptrons_for_points_and_beside_perceptrons_convolutions_elsewhere():
     assert isinstance(encoder_of(Numbers(net="mlp"), (1, 8, 8), 2), VectorEncoder)
+    assert isinstance(encoder_of(Numbers(net="dcgan"), (2,), 2), VectorEncoder)
     assert all(
         isinstance(encoder_of(Numbers(net=net), (1, 8, 8), 2), PictureEncoder) for net in ("dcgan", "resnet", "r3")
     )
