@@ -1,6 +1,7 @@
 """What is learned from: pictures or points, train and test, by the name of a set, a folder or a file."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -9,9 +10,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from image_gans.files import SMALLEST, Read, Reading, fit, read_folder, read_hub, read_npz, to_bytes
+from image_gans.files import Columns, Read, read_folder, read_hub, read_npz
 from image_gans.points import MIXTURES, Mixture
 from image_gans.samples import Labels
+from image_gans.shaping import SMALLEST, Wanted, fit, to_bytes, written
 from rl.runtime import InputError, closest
 
 TRAIN_POINTS, TEST_POINTS = 100_000, 10_000
@@ -75,11 +77,15 @@ def load(
             raise InputError(f"{source}: points know no --test, --size, --channels or --stack")
         return points(source, MIXTURES[source](), generator)
     check_numbers(size, channels, stack, held_out)
-    reading = Reading(size, channels, hub_split, hub_image, hub_label)
-    train, *own = read(source, reading)
-    tested = read(test, reading)[-1:] if test else own
-    train, held = (train, tested[0]) if tested else hold_out(train, held_out, generator)
-    data = joined(Path(source).resolve().name, train, held)
+    wanted, columns = Wanted(size, channels), Columns(hub_split, hub_image, hub_label)
+    parts = read(source, wanted, columns)
+    if test:
+        parts = [parts[0], read(test, wanted, columns)[-1]]
+    names = class_names(parts)
+    sets = [Set(part.images, numbered(part, names)) for part in parts]
+    train, tested = sets if len(sets) > 1 else hold_out(sets[0], held_out, generator)
+    name = Path(source).resolve().name
+    data = Data(name, train, tested, len(names), tuple(map(str, names)), "pictures")
     return data if stack == 1 else stacked(data, stack, generator)
 
 
@@ -95,33 +101,33 @@ def check_numbers(size: int, channels: int, stack: int, held_out: float) -> None
         raise InputError(f"--held-out {held_out}: not between 0 and 1")
 
 
-def read(source: str, reading: Reading) -> list[Read]:
-    """Read a source: train, and test if it has one."""
+def read(source: str, wanted: Wanted, columns: Columns) -> list[Read]:
+    """Read a source of pictures: train, and test if it has one."""
     path = Path(source)
     if source == "digits":
-        return digits(reading)
+        return digits(wanted)
     if source in MIXTURES:
         raise InputError(f"{source}: points, where pictures are asked for")
     if source.startswith("hf:"):
-        return [read_hub(source.removeprefix("hf:"), reading)]
+        return [read_hub(source.removeprefix("hf:"), columns, wanted)]
     if path.is_dir():
-        return read_folder(path, reading)
+        return read_folder(path, wanted)
     if path.suffix == ".npz" and path.is_file():
-        return [read_npz(path, reading)]
+        return [read_npz(path, wanted)]
     known = ("digits", *MIXTURES, "hf:NAME", "a folder", "a file .npz")
     raise InputError(
         f"{source}: {'neither a folder nor .npz' if path.exists() else 'no such data'}{closest(source, known)}"
     )
 
 
-def digits(reading: Reading) -> list[Read]:
+def digits(wanted: Wanted) -> list[Read]:
     """Return scikit-learn's 1,797 digits; the fifth of them that tests is always the same."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    images = to_bytes(torch.from_numpy(bunch.images).unsqueeze(1) * (255 / 16))
-    everything = Read(fit(images, reading, "digits"), bunch.target.tolist(), "digits")
-    return list(hold_out(everything, 0.2, torch.Generator().manual_seed(0)))
+    images = fit(to_bytes(torch.from_numpy(bunch.images).unsqueeze(1) * (255 / 16)), wanted, "digits")
+    both = hold_out(Set(images, torch.from_numpy(bunch.target)), 0.2, torch.Generator().manual_seed(0))
+    return [Read(part.images, part.labels.tolist(), "digits") for part in both]
 
 
 def points(name: str, mixture: Mixture, generator: torch.Generator) -> Data:
@@ -131,65 +137,53 @@ def points(name: str, mixture: Mixture, generator: torch.Generator) -> Data:
     return Data(name, train, test, classes, tuple(map(str, range(classes))), "points")
 
 
-def hold_out(everything: Read, share: float, generator: torch.Generator) -> tuple[Read, Read]:
+def hold_out(everything: Set, share: float, generator: torch.Generator) -> tuple[Set, Set]:
     """Part a share of the pictures, drawn at random, from the others: of each class as large a share as of all."""
-    count = len(everything.images)
-    order = torch.randperm(count, generator=generator).tolist()
-    if everything.labels:
-        order.sort(key=everything.labels.__getitem__)
-    held = min(max(1, round(share * count)), count - 1)
-    # evenly spaced in the order of the classes: so each class gives its share, rounded up or down
-    chosen = {order[(2 * turn + 1) * count // (2 * held)] for turn in range(held)}
-    return tuple(
-        Read(everything.images[rows], [everything.labels[row] for row in rows if everything.labels], everything.place)
-        for rows in ([row for row in range(count) if row not in chosen], sorted(chosen))
-    )
+    images, labels = everything
+    order = torch.randperm(len(images), generator=generator)
+    order = order[labels[order].argsort(stable=True)]
+    held = min(max(1, round(share * len(images))), len(images) - 1)
+    chosen = torch.zeros(len(images), dtype=torch.bool)
+    # evenly spaced in the order of the classes: each gives its share, rounded up or down
+    chosen[order[(2 * torch.arange(held) + 1) * len(images) // (2 * held)]] = True
+    return Set(images[~chosen], labels[~chosen]), Set(images[chosen], labels[chosen])
 
 
-def joined(name: str, train: Read, test: Read) -> Data:
-    """Give the classes of train numbers, in their order; raise InputError where test has others, or another shape."""
-    if train.images.shape[1:] != test.images.shape[1:]:
-        ours, theirs = (" x ".join(map(str, part.images.shape[1:])) for part in (train, test))
-        raise InputError(f"{test.place}: pictures of {theirs}, those of {train.place} have {ours}")
+def class_names(parts: Sequence[Read]) -> list[int] | list[str]:
+    """Return the classes of train in order, none where there is but one; raise InputError where test is not alike."""
+    train, test = parts[0], parts[-1]
+    if test.images.shape[1:] != train.images.shape[1:]:
+        raise InputError(f"{test.place}: {written(test.images)}, while {train.place} has {written(train.images)}")
     if bool(train.labels) != bool(test.labels):
-        with_labels, without = (train, test) if train.labels else (test, train)
-        raise InputError(f"{without.place}: no labels, while {with_labels.place} has some")
+        some, none = (train, test) if train.labels else (test, train)
+        raise InputError(f"{none.place}: no labels, while {some.place} has them")
     names = sorted(set(train.labels))
-    strangers = set(test.labels) - set(names)
-    if strangers:
+    if strangers := set(test.labels) - set(names):
         raise InputError(f"{test.place}: class {min(strangers)!r} is not in {train.place}")
-    # one class tells nothing
-    names = names if len(names) > 1 else []
-    number = {value: place for place, value in enumerate(names)}
-    sets = [
-        Set(part.images, torch.tensor([number[label] for label in part.labels]) if names else no_labels(part.images))
-        for part in (train, test)
-    ]
-    return Data(name, *sets, len(names), tuple(map(str, names)), "pictures")
+    return names if len(names) > 1 else []
 
 
-def no_labels(images: Tensor) -> Labels:
-    """Return the labels of pictures that have none."""
-    return torch.zeros(len(images), dtype=torch.long)
+def numbered(part: Read, names: Sequence[int | str]) -> Labels:
+    """Return the places of the labels among the names; all 0 where there are no names."""
+    if not names:
+        return torch.zeros(len(part.images), dtype=torch.long)
+    places = {name: place for place, name in enumerate(names)}
+    return torch.tensor([places[label] for label in part.labels])
 
 
 def stacked(data: Data, stack: int, generator: torch.Generator) -> Data:
     """Make every channel a picture of its own; the classes are those of the channels in turn, the first counts most."""
     if data.shape[0] != 1:
-        raise InputError(
-            f"--stack {stack}: {data.name} has pictures of {data.shape[0]} channels (--channels 1 makes it one)"
-        )
-    sets = [stack_set(part, data.classes, stack, generator) for part in (data.train, data.test)]
-    names = (
-        tuple("-".join(parts) for parts in itertools.product(data.class_names, repeat=stack)) if data.classes else ()
-    )
-    return Data(f"stacked {data.name}", *sets, len(names), names, "pictures", stacked=True)
+        raise InputError(f"--stack {stack}: {data.name} has {data.shape[0]} channels (--channels 1 makes it one)")
+    train, test = (stack_set(part, data.classes, stack, generator) for part in (data.train, data.test))
+    combined = itertools.product(data.class_names, repeat=stack) if data.classes else ()
+    names = tuple("-".join(parts) for parts in combined)
+    return Data(f"stacked {data.name}", train, test, len(names), names, "pictures", stacked=True)
 
 
 def stack_set(part: Set, classes: int, stack: int, generator: torch.Generator) -> Set:
-    """Draw for each picture `stack` of the set."""
-    rows: Int[Tensor, "pictures stack"] = torch.randint(
-        len(part.images), (len(part.images), stack), generator=generator
-    )
+    """Draw as many stacks as the set has pictures."""
+    count = len(part.images)
+    rows: Int[Tensor, "pictures stack"] = torch.randint(count, (count, stack), generator=generator)
     weights = classes ** torch.arange(stack - 1, -1, -1)
     return Set(part.images[rows].squeeze(2), (part.labels[rows] * weights).sum(1))
