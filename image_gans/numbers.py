@@ -68,8 +68,16 @@ class Numbers:
     """InfoGAN: values of the categorical code"""
     labels: int = 100
     """semi-supervised: labels that are used, evenly over the classes"""
+    labels_seed: int = 0
+    """semi-supervised: chooses which pictures are the labelled ones"""
     mixing: float = 0.9
     """StyleGAN: share of the pictures painted with the styles of two latents"""
+    truncation: float = 1.0
+    """StyleGAN: shown styles lie this share of their way from the average one; less is likelier and more alike"""
+    bound: float = 10.0
+    """BigGAN: largest number in the noise of what is shown, drawn again beyond; none of them ever reaches 10"""
+    growing: float = 0.6
+    """ProGAN: share of the run over which the nets grow"""
 
 
 class Facts(NamedTuple):
