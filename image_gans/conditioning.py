@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from image_gans.judging import Judge, Verdict
 from image_gans.nets import generator_of, judge_of
 from image_gans.nets.parts import FeatureJudge
+from image_gans.nets.resnet import ResNetGenerator
 from image_gans.numbers import Numbers
 from image_gans.samples import Pair
 
@@ -52,12 +53,19 @@ _TOLD = {"concat": Append, "hadamard": Scale, "projection": Append}
 
 
 class ConditionalGenerator(nn.Module):
-    """Pair of noise and class -> pair of sample and the same class."""
+    """Pair of noise and class -> pair of sample and the same class.
+
+    With projection a residual net reads the class in its batch norm, as Miyato & Koyama's does.
+    """
 
     def __init__(self, n: Numbers, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        self.tell = _TOLD[n.condition](classes, (n.latent,))
-        self.net = generator_of(n, shape, *self.tell.shape)
+        if n.condition == "projection" and n.net == "resnet" and len(shape) == 3:
+            self.tell = nn.Identity()
+            self.net = ResNetGenerator(n.latent, shape, n.width, classes, n.attention)
+        else:
+            self.tell = _TOLD[n.condition](classes, (n.latent,))
+            self.net = generator_of(n, shape, *self.tell.shape)
 
     def forward(self, latent: Pair) -> Pair:
         """Paint pictures of these classes."""

@@ -22,10 +22,11 @@ class DCGANGenerator(nn.Sequential):
         start = smallest(shape)
         count = halvings(shape, start)
         widths = [channels_at(width, halved) for halved in reversed(range(count))]
-        layers: list[nn.Module] = [small(Canvas(latent, widths[0], start, bias=False)), *_normed(widths[0])]
+        layers: list[nn.Module] = [Canvas(latent, widths[0], start, bias=False), *_normed(widths[0])]
         for a, b in pairwise(widths):
-            layers += [small(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False)), *_normed(b)]
-        super().__init__(*layers, small(nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1)), nn.Tanh())
+            layers += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), *_normed(b)]
+        super().__init__(*layers, nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1), nn.Tanh())
+        small(self)
 
 
 class DCGANJudge(FeatureJudge):
@@ -37,10 +38,10 @@ class DCGANJudge(FeatureJudge):
     def __init__(self, shape: tuple[int, ...], width: int, norm: str) -> None:
         rules, end = NORMS[norm], smallest(shape)
         widths = [channels_at(width, halved) for halved in range(halvings(shape, end))]
-        layers: list[nn.Module] = [rules.weights(nn.Conv2d(shape[0], width, 4, 2, 1)), nn.LeakyReLU(SLOPE)]
+        layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(SLOPE)]
         for a, b in pairwise(widths):
-            layers += [rules.weights(nn.Conv2d(a, b, 4, 2, 1, bias=rules.bias)), rules.maps(b), nn.LeakyReLU(SLOPE)]
-        super().__init__(nn.Sequential(*layers, Flat()), end * end * widths[-1], norm)
+            layers += [nn.Conv2d(a, b, 4, 2, 1, bias=rules.bias), rules.maps(b), nn.LeakyReLU(SLOPE)]
+        super().__init__(rules.weights(nn.Sequential(*layers, Flat())), end * end * widths[-1], norm)
 
 
 def _normed(channels: int) -> tuple[nn.Module, nn.Module]:

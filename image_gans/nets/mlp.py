@@ -28,6 +28,6 @@ class MLPJudge(FeatureJudge):
         layers = [
             layer
             for a, b in pairwise(sizes)
-            for layer in (rules.weights(nn.Linear(a, b, bias=rules.bias)), rules.rows(b), nn.LeakyReLU(SLOPE))
+            for layer in (nn.Linear(a, b, bias=rules.bias), rules.rows(b), nn.LeakyReLU(SLOPE))
         ]
-        super().__init__(nn.Sequential(nn.Flatten(), *layers), sizes[-1], norm)
+        super().__init__(rules.weights(nn.Sequential(nn.Flatten(), *layers)), sizes[-1], norm)

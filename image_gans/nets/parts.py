@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from image_gans.judging import Judge, Verdict
+from image_gans.layers import spectral, weighted
 
 SLOPE = 0.2  # of the leaky ReLU
 
@@ -31,7 +31,7 @@ class Normalisation:
     """What keeps the numbers inside a discriminator in bounds."""
 
     weights: Callable[[nn.Module], nn.Module]
-    """takes a fresh layer, gives it with first weights, and perhaps a bound on them"""
+    """gives every layer of a fresh net its first weights, and perhaps a bound on them"""
     maps: Callable[[int], nn.Module]
     """follows a convolution with that many channels"""
     rows: Callable[[int], nn.Module]
@@ -40,23 +40,22 @@ class Normalisation:
     """whether a layer that one of these follows still needs a bias"""
 
 
-def small(layer: nn.Module) -> nn.Module:
-    """Draw weights from N(0, 0.02), no bias; Radford et al. 2016 (1511.06434), section 4."""
-    nn.init.normal_(layer.weight, std=0.02)
-    return unbiased(layer)
+def small(net: nn.Module) -> nn.Module:
+    """Draw the weights of every layer from N(0, 0.02), no biases; Radford et al. 2016 (1511.06434), section 4."""
+    return _drawn(net, lambda weight: nn.init.normal_(weight, std=0.02))
 
 
-def scaled(layer: nn.Module) -> nn.Module:
-    """Draw weights that keep the variance through leaky ReLUs, no bias; He et al. 2015 (1502.01852), eq. 14."""
-    nn.init.kaiming_normal_(layer.weight, SLOPE)
-    return unbiased(layer)
+def scaled(net: nn.Module) -> nn.Module:
+    """Draw weights that keep the variance through leaky ReLUs, no biases; He et al. 2015 (1502.01852), eq. 14."""
+    return _drawn(net, lambda weight: nn.init.kaiming_normal_(weight, SLOPE))
 
 
-def unbiased(layer: nn.Module) -> nn.Module:
-    """Set the bias to zero, if there is one."""
-    if getattr(layer, "bias", None) is not None:  # embeddings know none
-        nn.init.zeros_(layer.bias)
-    return layer
+def _drawn(net: nn.Module, draw: Callable[[Tensor], Tensor]) -> nn.Module:
+    for layer in weighted(net):
+        draw(layer.weight)
+        if getattr(layer, "bias", None) is not None:  # embeddings know none
+            nn.init.zeros_(layer.bias)
+    return net
 
 
 def nothing(size: int) -> nn.Module:
@@ -69,7 +68,7 @@ NORMS = {
     "batch": Normalisation(small, nn.BatchNorm2d, nn.BatchNorm1d, bias=False),
     # over all channels and places of a picture, gains by channel: Gulrajani et al. 2017
     "layer": Normalisation(small, lambda size: nn.GroupNorm(1, size), nn.LayerNorm, bias=False),
-    "spectral": Normalisation(lambda layer: spectral_norm(small(layer)), nothing, nothing, bias=True),
+    "spectral": Normalisation(lambda net: spectral(small(net)), nothing, nothing, bias=True),
 }
 
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from image_gans.conditioning import ConditionalGenerator, ConditionalJudge, ProjectionJudge
 from image_gans.nets import generator_of, judge_of
@@ -9,7 +10,7 @@ from image_gans.numbers import Numbers
 from image_gans.samples import Pair
 
 N = Numbers(width=8, latent=6)
-NETS = ("mlp", "dcgan")
+NETS = ("mlp", "dcgan", "resnet")
 NORMS = ("none", "batch", "layer", "spectral")
 SHAPES = ((1, 8, 8), (3, 16, 16), (1, 32, 32), (2, 64, 64))
 
@@ -54,6 +55,8 @@ def test_pictures_lie_between_black_and_white_and_points_anywhere(net):
 def test_conditional_nets_hear_the_class(condition, net, shape):
     n = replace(N, net=net, condition=condition, d_norm="none")
     generator = ConditionalGenerator(n, shape, 3).eval()
+    for weight in generator.parameters():
+        nn.init.normal_(weight, std=0.1)  # some start at zero
     projection = condition == "projection"
     judge = ProjectionJudge(judge_of(n, shape), 3) if projection else ConditionalJudge(n, shape, 3)
     z, label, other = draw(4, 6), torch.tensor([0, 1, 2, 0]), torch.tensor([0, 1, 2, 1])
