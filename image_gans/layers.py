@@ -105,10 +105,10 @@ class SelfAttention2d(nn.Module):
 
     def forward(self, maps: Maps) -> Maps:
         """Give maps of the same shape."""
-        query = self.query(maps).flatten(2)
-        key, value = (F.max_pool2d(layer(maps), 2).flatten(2) for layer in (self.key, self.value))
-        seen = torch.softmax(query.transpose(1, 2) @ key, 2)
-        found = (value @ seen.transpose(1, 2)).unflatten(2, maps.shape[2:])
+        query = self.query(maps).flatten(2).mT
+        key, value = (F.max_pool2d(layer(maps), 2).flatten(2).mT for layer in (self.key, self.value))
+        found = torch.softmax(query @ key.mT, 2) @ value
+        found = found.mT.unflatten(2, maps.shape[2:])  # lies in memory as channels_last
         return maps + self.gain * self.output(found)
 
 

@@ -5,6 +5,7 @@ from torch import nn
 from image_gans.nets.dcgan import DCGANGenerator, DCGANJudge
 from image_gans.nets.mlp import MLPGenerator, MLPJudge
 from image_gans.nets.parts import FeatureJudge
+from image_gans.nets.r3 import R3Generator, R3Judge
 from image_gans.nets.resnet import ResNetGenerator, ResNetJudge
 from image_gans.numbers import Numbers
 
@@ -12,11 +13,13 @@ _GENERATORS = {
     "mlp": lambda n, shape, latent: MLPGenerator(latent, shape, (n.width,) * 3),
     "dcgan": lambda n, shape, latent: DCGANGenerator(latent, shape, n.width),
     "resnet": lambda n, shape, latent: ResNetGenerator(latent, shape, n.width, attention=n.attention),
+    "r3": lambda n, shape, latent: R3Generator(latent, shape, n.width),
 }
 _JUDGES = {
     "mlp": lambda n, shape: MLPJudge(shape, (n.width,) * 3, n.d_norm),
     "dcgan": lambda n, shape: DCGANJudge(shape, n.width, n.d_norm),
     "resnet": lambda n, shape: ResNetJudge(shape, n.width, n.d_norm, n.attention),
+    "r3": lambda n, shape: R3Judge(shape, n.width),
 }
 
 

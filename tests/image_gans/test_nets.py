@@ -10,7 +10,7 @@ from image_gans.numbers import Numbers
 from image_gans.samples import Pair
 
 N = Numbers(width=8, latent=6)
-NETS = ("mlp", "dcgan", "resnet")
+NETS = ("mlp", "dcgan", "resnet", "r3")
 NORMS = ("none", "batch", "layer", "spectral")
 SHAPES = ((1, 8, 8), (3, 16, 16), (1, 32, 32), (2, 64, 64))
 
