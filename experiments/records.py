@@ -16,7 +16,8 @@ MAIN = (
     "nll_oracle", "nll_test", "bleu_2", "bleu_3", "bleu_4", "bleu_5", "self_bleu_2", "self_bleu_3", "self_bleu_4",
     "self_bleu_5", "distinct_1", "distinct_2", "distinct_3", "distinct_4", "unique",
     "fbd", "return_mean", "return_normalised", "return_std", "return_expert", "return_random", "p@5", "ndcg@5",
-    "map", "mrr", "fid", "kid", "class_accuracy", "precision", "recall", "modes",
+    "map", "mrr", "fid", "kid", "class_accuracy", "inception_score", "precision", "recall", "modes", "mode_kl",
+    "high_quality", "reverse_kl",
 )  # fmt: skip
 TRADE_OFFS = (
     ("nll_oracle", "nll_test"),
@@ -83,9 +84,9 @@ def real_point(run: Run, x: str, y: str) -> tuple[float, float] | None:
     return None if real is None or other is None else (real, other)
 
 
-def sample_steps(folder: Path) -> list[int]:
-    """Return the steps whose sentences were kept, in order."""
-    names = [path.name[len("step-") : -len(".txt")] for path in (folder / "samples").glob("step-*.txt")]
+def sample_steps(folder: Path, suffix: str = ".txt") -> list[int]:
+    """Return the steps whose sentences, or pictures, were kept, in order."""
+    names = [path.name[len("step-") : -len(suffix)] for path in (folder / "samples").glob(f"step-*{suffix}")]
     return sorted(int(name) for name in names if name.isdecimal())
 
 

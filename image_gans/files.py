@@ -34,13 +34,14 @@ class Read(NamedTuple):
     """for messages"""
 
 
-def check_labels(labels: Sequence[object], pictures: int, place: str) -> None:
-    """Raise InputError unless each picture has a class, or none has; -1 is a usual way to say that there is none."""
-    if len(labels) not in (0, pictures):
+def checked_labels(labels: list[Any], pictures: int, place: str) -> list[Any]:
+    """Return the labels; raise InputError unless each picture has one: -1 is a usual way to say that it has none."""
+    if len(labels) != pictures:
         raise InputError(f"{place}: {len(labels)} labels for {pictures} pictures")
     for number, label in enumerate(labels):
         if not isinstance(label, int | str) or label in (-1, ""):
             raise InputError(f"{place}[{number}]: {label!r} is no class")
+    return labels
 
 
 def check_count(pictures: int, place: str) -> None:
@@ -68,9 +69,9 @@ def idx_files(folder: Path) -> list[tuple[Path, Path]]:
 def read_idx_pair(images: Path, labels: Path, wanted: Wanted) -> Read:
     """Read pictures, and labels where there is a file of them."""
     pictures = torch.from_numpy(read_idx(images, 3)).unsqueeze(1)
-    numbers = read_idx(labels, 1).tolist() if labels.is_file() else []
     check_count(len(pictures), str(images))
-    check_labels(numbers, len(pictures), str(labels))
+    found = labels.is_file()
+    numbers = checked_labels(read_idx(labels, 1).tolist(), len(pictures), str(labels)) if found else []
     return Read(fit(pictures, wanted, str(images)), numbers, str(images))
 
 
@@ -106,13 +107,17 @@ def read_npz(path: Path, wanted: Wanted) -> Read:
         raise InputError(f"{path}: not a readable array file ({error})") from None
     if "images" not in found:
         raise InputError(f"{path}: no array `images` in it, but: {names or 'nothing'}")
-    images, labels = found["images"], found.get("labels", np.zeros(0, np.int64))
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"{path}:labels: {labels.dtype} {labels.shape}, expected integers [pictures]")
-    pictures = channels_first(images, f"{path}:images")
+    pictures = channels_first(found["images"], f"{path}:images")
     check_count(len(pictures), f"{path}:images")
-    check_labels(labels.tolist(), len(pictures), f"{path}:labels")
-    return Read(fit(pictures, wanted, f"{path}:images"), labels.tolist(), str(path))
+    labels = npz_labels(found["labels"], len(pictures), f"{path}:labels") if "labels" in found else []
+    return Read(fit(pictures, wanted, f"{path}:images"), labels, str(path))
+
+
+def npz_labels(labels: np.ndarray, pictures: int, place: str) -> list[int]:
+    """Return classes as numbers; raise InputError where they are none."""
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"{place}: {labels.dtype} {labels.shape}, expected integers [pictures]")
+    return checked_labels(labels.tolist(), pictures, place)
 
 
 def channels_first(images: np.ndarray, place: str) -> Bytes:
@@ -205,15 +210,13 @@ def read_hub(name: str, columns: Columns, wanted: Wanted) -> Read:
         rows = datasets.load_dataset(name, split=split)
     except Exception as error:  # the library raises dozens of types, none of its own
         raise InputError(f"{place}: {error}") from None
-    for column in filter(None, (columns.image, columns.label)):
-        if column not in rows.column_names:
-            raise InputError(
-                f"{place}: no column {column!r}, but: {', '.join(rows.column_names)} (--hub-image, --hub-label)"
-            )
-    labels = list(rows[columns.label]) if columns.label else []
+    if missing := {columns.image, columns.label} - {*rows.column_names, ""}:
+        there = ", ".join(rows.column_names)
+        raise InputError(f"{place}: no column {min(missing)!r}, but: {there} (--hub-image, --hub-label)")
     check_count(len(rows), place)
-    check_labels(labels, len(rows), f"{place}.{columns.label}")
-    if isinstance(feature := rows.features.get(columns.label), datasets.ClassLabel):
+    column = columns.label
+    labels = checked_labels(list(rows[column]), len(rows), f"{place}.{column}") if column else []
+    if isinstance(feature := rows.features.get(column), datasets.ClassLabel):
         labels = [feature.names[label] for label in labels]
     return Read(gather(hub_pictures(rows, columns.image, place), wanted), labels, place)
 

@@ -5,9 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from image_gans import players
+from image_gans.big import attentive, big
+from image_gans.classes import acgan
+from image_gans.codes import infogan
 from image_gans.dirac import dirac
+from image_gans.energy import began, ebgan
+from image_gans.growing import progressive
+from image_gans.margins import LogitReward, by_margins
+from image_gans.matching import feature_matching
 from image_gans.numbers import Numbers
 from image_gans.players import Build
+from image_gans.semisupervised import ssgan
+from image_gans.style import styled
 from rl.objectives import (
     EnergyMargin,
     Equilibrium,
@@ -163,6 +172,84 @@ VARIANTS = {
         dirac,
         penalty=r1,
         numbers=DIRAC,
+    ),
+    "ebgan": Variant(
+        "EBGAN (Zhao et al. 2016): the discriminator reconstructs, reals well and fakes badly; codes pulled apart",
+        ebgan,
+        objective=lambda n: EnergyMargin(n.margin),
+        numbers={"term_weight": 0.1},
+        needs=PICTURES,
+    ),
+    "began": Variant(
+        "BEGAN (Berthelot et al. 2017): errors of reconstruction in a fixed proportion",
+        began,
+        objective=lambda n: Equilibrium(n.diversity, n.balance_rate),
+        needs=PICTURES,
+    ),
+    "infogan": Variant("InfoGAN (Chen et al. 2016): codes that find the classes without labels", infogan),
+    "acgan": Variant(
+        "AC-GAN (Odena et al. 2017): the discriminator names the class", acgan, needs=LABELS, conditional=True
+    ),
+    "ssgan": Variant(
+        "semi-supervised (Salimans et al. 2016): a classifier learns from few labels and from fakes",
+        ssgan,
+        compares=True,
+        reward_weight=0.0,
+        numbers={"net": "mlp"},
+        needs=LABELS,
+    ),
+    "feature-matching": Variant(
+        "feature matching (Salimans et al. 2016): the reals' mean features",
+        feature_matching,
+        compares=True,
+        reward_weight=0.0,
+    ),
+    "ls-gan": Variant(
+        "LS-GAN (Qi 2017): margins that grow with the distance of samples",
+        by_margins,
+        objective=always(LogitReward()),
+    ),
+    "gls-gan": Variant(
+        "GLS-GAN (Qi 2017): the same, and margins that are kept still count",
+        by_margins,
+        objective=always(LogitReward()),
+        numbers={"slope": 0.2},
+    ),
+    "sngan": Variant(
+        "SNGAN (Miyato et al. 2018): residual nets, spectral norm, hinge losses",
+        objective=always(Hinge()),
+        numbers=RESIDUAL,
+    ),
+    "sagan": Variant(
+        "SAGAN (Zhang et al. 2019): self-attention, spectral norm in both nets, the discriminator's rate the higher",
+        attentive,
+        objective=always(Hinge()),
+        numbers=RESIDUAL | {"attention": True, "condition": "projection", "g_lr": 1e-4, "d_lr": 4e-4},
+        needs=LABELS | PICTURES,
+        conditional=True,
+    ),
+    "biggan": Variant(
+        "BigGAN (Brock et al. 2019), small: noise in chunks, orthogonal layers, truncation",
+        big,
+        objective=always(Hinge()),
+        numbers=RESIDUAL | {"attention": True, "term_weight": 1e-4},
+        needs=LABELS | PICTURES,
+        conditional=True,
+    ),
+    "progan": Variant(
+        "ProGAN (Karras et al. 2018): nets that grow from 4 x 4",
+        progressive,
+        objective=always(Wasserstein()),
+        penalty=gradient_penalty,
+        numbers={"g_lr": 1e-3, "d_lr": 1e-3, "beta1": 0.0, "beta2": 0.99, "term_weight": 1e-3},
+        needs=PICTURES,
+    ),
+    "stylegan": Variant(
+        "StyleGAN2 (Karras et al. 2020), small: styles for every level, mixed in training",
+        styled,
+        penalty=r1,
+        numbers=ZERO_CENTRED | {"g_lr": 2e-3, "d_lr": 2e-3, "penalty_every": 16},
+        needs=PICTURES,
     ),
 }
 

@@ -18,7 +18,6 @@ def kernel_distance(a: Features, b: Features) -> float:
     n, m = len(a), len(b)
     if min(n, m) < 2:
         raise ValueError(f"pairs of different rows need at least 2, not {n} and {m}")
-    a, b = a.double(), b.double()
     among_a = (total(a, a) - diagonal(a)) / (n * (n - 1))
     among_b = (total(b, b) - diagonal(b)) / (m * (m - 1))
     return float(among_a + among_b - 2 * total(a, b) / (n * m))
@@ -36,10 +35,11 @@ def kernel_distances(a: Features, b: Features, *, subsets: int = 100, size: int 
 
 
 def total(a: Features, b: Features) -> Float[Tensor, ""]:
-    """Sum the kernel over all pairs."""
-    return torch.stack([(chunk @ b.T / a.shape[1] + 1).pow(3).sum() for chunk in a.split(CHUNK)]).sum()
+    """Sum the kernel over all pairs, in float64."""
+    parts = [(chunk @ b.T / a.shape[1] + 1).pow(3).sum(dtype=torch.float64) for chunk in a.split(CHUNK)]
+    return torch.stack(parts).sum()
 
 
 def diagonal(a: Features) -> Float[Tensor, ""]:
-    """Sum the kernel of each row with itself."""
-    return (a.square().sum(1) / a.shape[1] + 1).pow(3).sum()
+    """Sum the kernel of each row with itself, in float64."""
+    return (a.square().sum(1) / a.shape[1] + 1).pow(3).sum(dtype=torch.float64)

@@ -21,7 +21,6 @@ def precision_recall(real: Features, fake: Features, k: int = 3) -> dict[str, fl
     """
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"{k} neighbours need more than {k} rows, not {len(real)} and {len(fake)}")
-    real, fake = real.double(), fake.double()
     reach_real, reach_fake = reach(real, k), reach(fake, k)
     inside, recalled, covered = torch.zeros(len(fake)), [], []
     for rows, limit in zip(real.split(CHUNK), reach_real.split(CHUNK), strict=True):
@@ -56,7 +55,7 @@ def memorisation(fake: Neighbours, test: Neighbours) -> dict[str, float]:
     """Tell whether fakes lie nearer to the training set than unseen real pictures do.
 
     `nearest_train`: median distance of fakes to their nearest training picture over that of test pictures: 1 for what
-    is as new as those, 0 for copies. `memorised`: share of fakes as near as the nearest 1 % of test pictures: .01 or so.
+    is as new as those, 0 for copies. `memorised`: share of fakes as near as the nearest 1 % of test pictures are.
     """
     near = test.distance.quantile(0.01)
     return {
@@ -71,7 +70,7 @@ def reach(rows: Features, k: int) -> Float[Tensor, "batch"]:
     for start in range(0, len(rows), CHUNK):
         squared = squared_distances(rows[start : start + CHUNK], rows)
         squared.diagonal(start).fill_(torch.inf)
-        parts.append(squared.kthvalue(k).values)
+        parts.append(squared.topk(k, largest=False).values[:, -1])
     return torch.cat(parts)
 
 

@@ -17,7 +17,7 @@ class PictureEncoder(nn.Module):
     """Strided convolutions down to 4x4, then one linear layer; the mirror image of DCGAN's generator."""
 
     def __init__(self, shape: tuple[int, ...], outputs: int, width: int) -> None:
-        """Take a square `shape` (channels, side, side); raise ValueError for a side that is no power of two, or below 4."""
+        """Take a square `shape` (channels, side, side); ValueError unless the side is a power of two from 4 up."""
         super().__init__()
         channels, side = shape[0], shape[-1]
         halvings = side.bit_length() - 3

@@ -57,6 +57,18 @@ class _Scaler:
         self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
 
 
+class _Cast(nn.Module):
+    """A net under autocast."""
+
+    def __init__(self, net: nn.Module, autocast: Callable[[], AbstractContextManager[object]]) -> None:
+        super().__init__()
+        self.net, self.autocast = net, autocast
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        with self.autocast():
+            return self.net(*args, **kwargs)
+
+
 class Engine:
     """What a script asks for a device, for speed, and for a step that is safe on any number of ranks.
 
@@ -118,9 +130,12 @@ class Engine:
     def smooth(self, net: Callable[P, R]) -> Callable[P, R]:
         """Return the net as penalties take it: never compiled, and in bf16 where the engine computes in bf16.
 
-        Under fp16 it stays in float32, as the gradient of a logit would overflow.
+        Under fp16 it stays in float32, as the gradient of a logit would overflow. A module stays a module, with the
+        same weights: penalties may clip them.
         """
-        return net if self.precision != "bf16" else self._cast(net)
+        if self.precision != "bf16":
+            return net
+        return _Cast(net, self.autocast) if isinstance(net, nn.Module) else self._cast(net)
 
     def update(self, optimizer: torch.optim.Optimizer, loss: Scalar, *, name: str, clip: float = math.inf) -> Scalar:
         """Step this optimizer's weights, and no others, down the loss averaged over ranks; the norm of the gradient.

@@ -283,7 +283,7 @@ def test_the_strength_follows_the_signs(logits: list[float], moves: int) -> None
     """E sign is 1, 0, 0.5 and 0.8, the target 0.6: only the sign of logits counts, not their size."""
     augment = ADA(speed=1000)
     augment.strength.fill_(0.5)
-    augment.observe(tensor(logits))
+    augment.observe(tensor(logits)[:, None].expand(-1, 3))  # three places of each picture
     assert augment.strength.item() == pytest.approx(0.5 + moves * len(logits) / 1000)
 
 
@@ -300,7 +300,9 @@ def test_one_strange_batch_turns_nothing_round() -> None:
 def test_the_strength_keeps_its_bounds_and_comes_back() -> None:
     augment = ADA(speed=100)
     for _ in range(9):
-        augment.observe(torch.ones(10, 3))  # three places of ten pictures
+        augment.observe(torch.ones(10, 3, requires_grad=True))  # three places of ten pictures
+        assert not augment.strength.requires_grad
+        assert augment.strength <= 0.8
     assert augment.strength.item() == pytest.approx(0.8)
     again = ADA(speed=100)
     again.load_state_dict(augment.state_dict())
