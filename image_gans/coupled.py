@@ -6,6 +6,7 @@ their negatives, taken from different pictures, so that only the shared weights 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from image_gans.judging import Judge, Verdict
 from image_gans.nets import generator_of, judge_of
 from image_gans.nets.parts import NORMS, SLOPE
 from image_gans.numbers import Facts, Numbers
-from image_gans.players import Examined, Players
+from image_gans.players import Examined, Players, no_probe
 from image_gans.samples import Labels, Pictures
 
 
@@ -84,16 +85,12 @@ class CoupledJudge(Judge):
 def cogan(n: Numbers, facts: Facts) -> Players:
     """Pair two domains by shared weights: coupled GANs, Liu & Tuzel 2016 (1606.07536), section 3."""
     dealer = Couples(n.latent)
-    return Players(
-        CoupledGenerator(n, facts.shape),
-        CoupledJudge(n, facts.shape),
-        dealer,
-        probe=lambda seen: agreement(seen, dealer),
-    )
+    probe = partial(agreement, dealer) if facts.classes else no_probe
+    return Players(CoupledGenerator(n, facts.shape), CoupledJudge(n, facts.shape), dealer, probe=probe)
 
 
 @torch.no_grad()
-def agreement(examined: Examined, dealer: Couples, rows: int = 1000) -> Mapping[str, float]:
+def agreement(dealer: Couples, examined: Examined, *, rows: int = 1000) -> Mapping[str, float]:
     """Measure how many of the pairs show one class: `pair_agreement`, from 0 to 1; 1 / classes by chance."""
     device = next(examined.generator.parameters()).device
     couple = examined.generator(dealer.free(rows, None, device))

@@ -10,7 +10,7 @@ from image_gans.coupled import Couple, CoupledGenerator, CoupledJudge, Couples, 
 from image_gans.judging import Judge
 from image_gans.latent import Game, Rules, discriminator_round, generator_round
 from image_gans.numbers import Facts, Numbers
-from image_gans.players import Examined
+from image_gans.players import Examined, no_probe
 from rl.objectives import NonSaturating
 from rl.runtime import Engine, Runtime
 
@@ -19,7 +19,7 @@ SMALL = Numbers(width=4, latent=3, d_norm="layer")
 
 
 def facts():
-    return Facts(SHAPE, 0, torch.empty(0, *SHAPE), torch.empty(0, dtype=torch.int64))
+    return Facts(SHAPE, 2, torch.empty(0, *SHAPE), torch.empty(0, dtype=torch.int64))
 
 
 def touched(loss, net):
@@ -104,13 +104,13 @@ def test_agreement_by_hand():
         return (pictures.flatten(1).mean(1) > 0).long()
 
     examined = Examined(Painter(), Judge(), torch.empty(0), torch.empty(0), bright)
-    assert agreement(examined, Couples(3)) == {"pair_agreement": 0.75}
+    assert agreement(Couples(3), examined) == {"pair_agreement": 0.75}
 
 
 @pytest.mark.parametrize("net", ["mlp", "dcgan"])
 def test_each_round_moves_all_weights_of_its_player_and_no_other(net):
     engine = Engine(Runtime(device="cpu", precision="fp32"), 0)
-    players = cogan(replace(SMALL, net=net), facts())
+    players = cogan(replace(SMALL, net=net, width=16), facts())
     game = Game(players.generator, players.discriminator, Rules(NonSaturating()), engine)
     for play, own, other in (
         (discriminator_round, players.discriminator, players.generator),
@@ -123,3 +123,7 @@ def test_each_round_moves_all_weights_of_its_player_and_no_other(net):
         assert all(torch.equal(a, b) for a, b in zip(other_before, other.parameters(), strict=True))
     examined = Examined(game.generator, game.discriminator, torch.empty(0), torch.empty(0), lambda x: x[:, 0, 0, 0])
     assert set(players.probe(examined)) == {"pair_agreement"}
+
+
+def test_without_classes_nothing_can_agree():
+    assert cogan(SMALL, facts()._replace(classes=0)).probe is no_probe
