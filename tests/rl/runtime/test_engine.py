@@ -223,6 +223,39 @@ def test_fast_computes_in_low_precision_and_shares_weights() -> None:
         assert not judge(x).requires_grad
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_smooth_is_the_net_itself_though_others_are_compiled(precision: str) -> None:
+    here = engine(precision, compile=True)
+    net = small(here)
+    assert here.smooth(net) is net
+
+
+def test_smooth_computes_as_fast_does_and_stays_a_module() -> None:
+    here = engine("bf16", compile=True)
+    net, x = small(here), torch.randn(4, 6)
+    smooth = here.smooth(net)
+    assert torch.equal(smooth(x), engine("bf16").fast(net)(x))
+    assert smooth(x).dtype == torch.bfloat16
+    assert isinstance(smooth, nn.Module)
+    assert {id(weight) for weight in smooth.parameters()} == {id(weight) for weight in net.parameters()}
+    assert not torch.is_autocast_enabled("cpu")
+    assert here.smooth(torch.mm)(x, x.T).dtype == torch.bfloat16  # any callable
+
+
+def test_smooth_is_differentiated_twice_in_low_precision() -> None:
+    here = engine("bf16")
+    net, x = small(here), torch.randn(64, 6, requires_grad=True)
+
+    def of_slopes(judge: Any) -> Tensor:
+        (slopes,) = torch.autograd.grad(judge(x).float().sum(), x, create_graph=True)
+        return torch.cat([g.flatten() for g in torch.autograd.grad(slopes.square().sum(), list(net.parameters())[:-1])])
+
+    low, exact = of_slopes(here.smooth(net)), of_slopes(net)
+    assert not torch.equal(low, exact)
+    assert torch.cosine_similarity(low, exact, dim=0) > 0.999
+    assert low.norm().item() == pytest.approx(exact.norm().item(), rel=0.01)
+
+
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None and shutil.which("clang++") is None, reason="torch.compile on the CPU needs a compiler"
 )
