@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from image_gans import players
+from image_gans.autoencoding import aae, vae_gan
 from image_gans.big import attentive, big
 from image_gans.classes import acgan
 from image_gans.codes import infogan
+from image_gans.coupled import cogan
 from image_gans.dirac import dirac
 from image_gans.energy import began, ebgan
 from image_gans.growing import progressive
@@ -15,6 +17,7 @@ from image_gans.margins import LogitReward, by_margins
 from image_gans.matching import feature_matching
 from image_gans.numbers import Numbers
 from image_gans.players import Build
+from image_gans.pyramid import lapgan
 from image_gans.semisupervised import ssgan
 from image_gans.style import styled
 from rl.objectives import (
@@ -214,6 +217,19 @@ VARIANTS = {
         by_margins,
         objective=always(LogitReward()),
         numbers={"slope": 0.2},
+    ),
+    "aae": Variant(
+        "AAE (Makhzani et al. 2015): an autoencoder whose codes look like noise; here with R1",
+        aae,
+        penalty=r1,
+        numbers={"latent": 16, "term_weight": 10.0, "penalty_weight": 0.1},
+    ),
+    "vae-gan": Variant("VAE/GAN (Larsen et al. 2016): reconstruction in the discriminator's features", vae_gan),
+    "cogan": Variant(
+        "CoGAN (Liu & Tuzel 2016): pictures and negatives paired by shared weights alone", cogan, needs=PICTURES
+    ),
+    "lapgan": Variant(
+        "LAPGAN (Denton et al. 2015): a small picture, and details level by level", lapgan, needs=PICTURES
     ),
     "sngan": Variant(
         "SNGAN (Miyato et al. 2018): residual nets, spectral norm, hinge losses",
