@@ -307,6 +307,8 @@ def test_the_strength_keeps_its_bounds_and_comes_back() -> None:
     again = ADA(speed=100)
     again.load_state_dict(augment.state_dict())
     for one in (augment, again):
+        one.observe(torch.zeros(10))  # what was seen before still outweighs it
+        assert one.strength.item() == pytest.approx(0.8)
         one.observe(-torch.ones(10))
     assert again.strength.item() == augment.strength.item() == pytest.approx(0.7)
     for _ in range(20):
