@@ -210,7 +210,7 @@ def test_equalised_layers_scale_in_use():
         VirtualBatchNorm2d(2, 1),
         PixelNorm(),
         EqualisedConv2d(2, 2, 3),
-        nn.Sequential(nn.Flatten(), MinibatchDiscrimination(32, 2, 2), EqualisedLinear(34, 2)),
+        nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), MinibatchDiscrimination(8, 2, 2), EqualisedLinear(10, 2)),
     ],
     ids=lambda layer: type(layer).__name__,
 )
