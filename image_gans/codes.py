@@ -20,7 +20,7 @@ from image_gans.terms import Scalar
 from rl.discriminator import evaluating, full_precision
 
 HIDDEN = 128
-"""numbers between the features and the guess of a code, as in the paper"""
+"""numbers between the features and the guesses of the codes, as in the paper"""
 PROBED = 100
 """pictures of each category that are classified"""
 
@@ -92,17 +92,18 @@ def continuous_loss(guess: Float[Tensor, "batch codes"], codes: Float[Tensor, "b
 class MutualInformation:
     """Both players want the codes to be read off the fakes: eq. 5, less the codes' constant entropy."""
 
-    heads: nn.ModuleDict
-    """of the discriminator, `category` and `continuous`"""
+    head: nn.Module
+    """from features to the category's logits and a guess of each continuous code; of the discriminator"""
     category_weight: float
     continuous_weight: float
 
     def of_discriminator(self, codes: Codes, real: Seen, fake: Seen) -> dict[str, Scalar]:
         """Learn to read the codes."""
+        guess = self.head(fake.features)
+        category, continuous = guess.tensor_split([guess.shape[1] - codes.continuous.shape[1]], 1)
         return {
-            "category": self.category_weight * category_loss(self.heads["category"](fake.features), codes.category),
-            "continuous": self.continuous_weight
-            * continuous_loss(self.heads["continuous"](fake.features), codes.continuous),
+            "category": self.category_weight * category_loss(category, codes.category),
+            "continuous": self.continuous_weight * continuous_loss(continuous, codes.continuous),
         }
 
     def of_generator(self, codes: Codes, real: Seen, fake: Seen) -> dict[str, Scalar]:
@@ -130,7 +131,8 @@ def meaning(dealer: Coded, examined: Examined) -> Mapping[str, float]:
     codes = dealer.free(PROBED * dealer.categories, None, next(examined.generator.parameters()).device)
     with evaluating(examined.generator), evaluating(examined.discriminator):
         seen = examined.classify(dealer.show(examined.generator, codes))
-        guessed = torch.cat([_read(examined.discriminator, part) for part in examined.images.split(500)])
+        parts = [_read(examined.discriminator, part)[:, : dealer.categories] for part in examined.images.split(500)]
+    guessed = torch.cat(parts).argmax(1)
     return {
         "code_accuracy": matched(codes.category, seen.to(codes.category)),
         "code_error_test": 1 - matched(guessed, examined.labels.to(guessed)),
@@ -140,22 +142,14 @@ def meaning(dealer: Coded, examined: Examined) -> Mapping[str, float]:
 def infogan(n: Numbers, facts: Facts) -> Players:
     """Noise and codes to a picture; the discriminator reads the codes back."""
     judge = judge_of(n, facts.shape)
-    judge.heads["category"] = _head(judge.features, n.categories)
-    judge.heads["continuous"] = _head(judge.features, n.continuous)
+    hidden, guesses = nn.Linear(judge.features, HIDDEN), nn.Linear(HIDDEN, n.categories + n.continuous)
+    judge.heads["codes"] = nn.Sequential(hidden, nn.LeakyReLU(0.1), guesses)
     dealer = Coded(n.latent, n.categories, n.continuous)
-    return Players(
-        CodedGenerator(n, facts.shape),
-        judge,
-        dealer,
-        MutualInformation(judge.heads, n.term_weight, n.continuous_weight),
-        probe=partial(meaning, dealer) if facts.classes else no_probe,
-    )
+    terms = MutualInformation(judge.heads["codes"], n.term_weight, n.continuous_weight)
+    probe = partial(meaning, dealer) if facts.classes else no_probe
+    return Players(CodedGenerator(n, facts.shape), judge, dealer, terms, probe=probe)
 
 
-def _head(features: int, guesses: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(features, HIDDEN), nn.LeakyReLU(0.1), nn.Linear(HIDDEN, guesses))
-
-
-def _read(judge: Judge, stored: Tensor) -> Int[Tensor, "rows"]:
+def _read(judge: Judge, stored: Tensor) -> Float[Tensor, "rows guesses"]:
     pictures = as_floats(stored).to(next(judge.parameters()).device)
-    return judge.heads["category"](judge.judge(pictures).features).argmax(1)
+    return judge.heads["codes"](judge.judge(pictures).features)

@@ -29,24 +29,22 @@ def test_losses_by_hand():
 
 
 def test_terms_read_the_codes_of_the_fakes_and_weigh_them():
-    heads = nn.ModuleDict({"category": nn.Identity(), "continuous": nn.Linear(2, 1, bias=False)})
-    nn.init.ones_(heads["continuous"].weight)
     codes = Codes(torch.zeros(1, 3), torch.tensor([1]), torch.tensor([[1.0]]))
-    real, fake = Seen(None, torch.zeros(1), torch.full((1, 2), 9.0)), Seen(None, torch.zeros(1), torch.zeros(1, 2))
-    terms = MutualInformation(heads, 2.0, 10.0)
+    real, fake = Seen(None, torch.zeros(1), torch.full((1, 3), 9.0)), Seen(None, torch.zeros(1), torch.zeros(1, 3))
+    terms = MutualInformation(nn.Identity(), 2.0, 10.0)
     for losses in (terms.of_discriminator(codes, real, fake), terms.of_generator(codes, real, fake)):
         assert losses["category"].item() == pytest.approx(2 * math.log(2))
         assert losses["continuous"].item() == pytest.approx(10 * 0.5)
 
 
-def test_codes_teach_the_generator_and_both_heads():
+def test_codes_teach_the_generator_and_the_head():
     torch.manual_seed(0)
     players = infogan(SMALL, FACTS)
     codes = players.dealer.deal(torch.zeros(4, *SHAPE), LABELS[:4]).latent
     seen = Seen(None, *players.discriminator.judge(players.generator(codes)))
     for name in ("category", "continuous"):
         loss = players.terms.of_generator(codes, seen, seen)[name]
-        learners = [*players.generator.parameters(), *players.discriminator.heads[name].parameters()]
+        learners = [*players.generator.parameters(), *players.discriminator.heads["codes"].parameters()]
         gradients = torch.autograd.grad(loss, learners, retain_graph=True)
         assert all(gradient.any() for gradient in gradients if gradient.dim() > 1)
 
@@ -60,6 +58,15 @@ def test_the_generators_round_adds_both_losses():
     metrics = generator_round(game, real, latent, torch.optim.Adam(players.generator.parameters()))
     expected = -metrics["g/reward"] + metrics["g/category"] + metrics["g/continuous"]
     torch.testing.assert_close(metrics["g/loss"], expected)
+
+
+def test_without_continuous_codes():
+    players = infogan(Numbers(width=4, latent=6, continuous=0), FACTS)
+    deal = players.dealer.deal(torch.zeros(4, *SHAPE), LABELS[:4])
+    seen = Seen(None, *players.discriminator.judge(players.generator(deal.latent)))
+    losses = players.terms.of_discriminator(deal.latent, seen, seen)
+    assert losses["continuous"] == 0
+    assert losses["category"].item() == pytest.approx(math.log(10), abs=0.3)
 
 
 def test_a_generator_paints_from_all_three():
@@ -115,7 +122,7 @@ class Reads(Judge):
     def __init__(self):
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(()))
-        self.heads["category"] = nn.Identity()
+        self.heads["codes"] = nn.Identity()
 
     def judge(self, x):
         return Verdict(x.sum(1), x)
