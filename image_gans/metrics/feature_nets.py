@@ -15,7 +15,6 @@ Images = UInt8[Tensor, "batch channels height width"]
 
 SEED = 0
 FEATURES, WIDTH, SIDE = 128, 24, 32
-CHUNK = 500  # pictures at a time
 
 
 class Views(NamedTuple):
@@ -31,6 +30,8 @@ class Net(nn.Module):
     `classes` of the data are what the logits speak of; 0: the net knows none, its logits are of other classes or empty.
     """
 
+    chunk = 500  # pictures at a time
+
     def __init__(self, name: str, classes: int) -> None:
         super().__init__()
         self.name, self.classes = name, classes
@@ -41,7 +42,7 @@ class Net(nn.Module):
         self.eval()
         device = next(self.parameters()).device
         with torch.autocast(device.type, enabled=False):
-            views = [self(as_floats(chunk.to(device))) for chunk in pictures.split(CHUNK)]
+            views = [self(as_floats(chunk.to(device))) for chunk in pictures.split(self.chunk)]
         return Views(*(torch.cat(parts).float().cpu() for parts in zip(*views, strict=True)))
 
     def features(self, pictures: Images | Pictures) -> Float[Tensor, "batch features"]:
@@ -113,21 +114,22 @@ class Classifier(Net):
 
 
 class Stacked(Net):
-    """A classifier of one channel on pictures of three: features side by side, logits of every triple of classes.
+    """A classifier of one channel on pictures of several: features side by side, logits of all classes together.
 
-    The triple (a, b, c) of K classes is class a K^2 + b K + c, its log-probability the sum of the channels'.
+    Classes (a, b, c) of K are class a K^2 + b K + c, their log-probability the sum of the channels'.
     """
 
-    def __init__(self, single: Classifier) -> None:
-        super().__init__(f"stacked-{single.name}", single.classes**3)
+    def __init__(self, single: Classifier, channels: int) -> None:
+        super().__init__(f"stacked-{single.name}", single.classes**channels)
         self.single = single
 
     def forward(self, x: Pictures) -> Views:
         """See one batch."""
-        seen = [self.single(x[:, [channel]]) for channel in range(3)]
-        a, b, c = (view.logits.log_softmax(1) for view in seen)
-        triples = a[:, :, None, None] + b[:, None, :, None] + c[:, None, None, :]
-        return Views(torch.cat([view.features for view in seen], 1), triples.flatten(1))
+        seen = [self.single(channel) for channel in x.split(1, dim=1)]
+        logits = x.new_zeros(len(x), 1)
+        for view in seen:
+            logits = (logits[:, :, None] + view.logits.log_softmax(1)[:, None]).flatten(1)
+        return Views(torch.cat([view.features for view in seen], 1), logits)
 
 
 class RandomConv(Net):

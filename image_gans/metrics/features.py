@@ -1,7 +1,8 @@
 """Which features the pictures of a data set are compared in; a distance in other features is another number.
 
 Inception's weights are a download, and know photographs. Here a small classifier learns the run's own data: by a fixed
-recipe and seed, once, kept under the hash of both. Its `name` and `sha256` belong beside every number that it gave.
+recipe and seed, once, kept under the hash of both. Its `name` and `sha256` belong beside every number that it gave:
+another processor, or number of threads, rounds otherwise and may arrive at other weights.
 """
 
 import hashlib
@@ -26,15 +27,17 @@ SCALED_BY = 10_000  # pictures, at most, whose mean and spread become 0 and 1
 
 def net_for(images: Images, labels: Labels, classes: int, cache: Path, *, stacked: bool = False) -> Net:
     """Return the net for a training set: a classifier, one of single channels for stacked pictures, else RandomConv."""
-    if stacked:
-        base = round(classes ** (1 / 3))
-        digits = torch.stack([labels // base**2, labels // base % base, labels % base], 1)
-        return Stacked(classifier_for(images.flatten(0, 1)[:, None], digits.flatten(), base, cache))
-    if classes:
+    if not classes:
+        net = RandomConv(tuple(images.shape[1:]))
+        fit(net, images)
+        return net.requires_grad_(False)
+    if not stacked:
         return classifier_for(images, labels, classes, cache)
-    net = RandomConv(tuple(images.shape[1:]))
-    fit(net, images)
-    return net
+    channels = images.shape[1]
+    base = round(classes ** (1 / channels))
+    digits = torch.stack([labels // base**place % base for place in reversed(range(channels))], 1)
+    single = classifier_for(images.flatten(0, 1)[:, None], digits.flatten(), base, cache)
+    return Stacked(single, channels)
 
 
 def classifier_for(images: Images, labels: Labels, classes: int, cache: Path) -> Classifier:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 Features = Float[Tensor, "batch features"]
 
-CHUNK = 2_000  # rows at a time
+CHUNK = 500  # rows at a time
 
 
 def kernel_distance(a: Features, b: Features) -> float:
