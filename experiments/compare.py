@@ -14,7 +14,7 @@ from typing import Any
 
 import tyro
 
-from experiments import comparison, comparison_gail, comparison_text, page, records
+from experiments import comparison, comparison_gail, comparison_image, comparison_text, page, records
 from experiments.comparison import Group, Section, comparable
 from experiments.config import one_line_errors
 from experiments.records import Run
@@ -22,8 +22,22 @@ from experiments.statistics import FEWEST
 from rl.runtime.errors import InputError, exit_codes, warn
 
 # A run may differ in these and still be the same experiment.
-INCIDENTAL = ("seed", "run_dir", "save_seconds", "film", "runtime.device", "runtime.threads", "runtime.compile")
-FAMILIES = {"text_gan": comparison_text.sections, "gail": comparison_gail.sections}
+INCIDENTAL = (
+    "seed",
+    "run_dir",
+    "save_seconds",
+    "film",
+    "cache",
+    "log_every",
+    "runtime.device",
+    "runtime.threads",
+    "runtime.compile",
+)
+FAMILIES = {
+    "text_gan": comparison_text.sections,
+    "gail": comparison_gail.sections,
+    "image_gan": comparison_image.sections,
+}
 
 BODY = """
 <h1>Comparison</h1>

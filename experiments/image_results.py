@@ -12,7 +12,7 @@ from image_gans.dealing import Dealer
 from image_gans.layers import refresh_statistics
 from image_gans.metrics.evaluation import Reference
 from image_gans.players import Examined
-from image_gans.samples import as_bytes, as_floats
+from image_gans.samples import as_bytes
 from image_gans.variants import VARIANTS
 from rl.runtime import seeded
 from rl.runtime.rundir import write_json

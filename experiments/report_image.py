@@ -1,4 +1,4 @@
-"""The sections of an image run's report: the summary beside REAL and published numbers, pictures over training, metrics."""
+"""The sections of an image run's report: the summary beside REAL, pictures over training, metrics."""
 
 from collections.abc import Sequence
 from pathlib import Path

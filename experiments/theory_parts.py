@@ -4,15 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
+from jaxtyping import Float
 from markupsafe import Markup
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
-from experiments import plots
-from experiments.plots import Line, Mark
-from image_gans.judging import Judge
-from image_gans.latent import Game, Rules, discriminator_round, generator_round
+from experiments.plots import Line
+from image_gans.latent import Game, discriminator_round, generator_round
 from rl.runtime import Engine, Runtime
 
 Deal = Callable[[], tuple[Any, Any]]
@@ -43,6 +41,8 @@ class Shown:
     words: str
     figures: list[tuple[str, Markup]]
     numbers: dict[str, float]
+    names: dict[str, str] = field(default_factory=dict)
+    """of rows of the numbers, in the page's words"""
     legend: list[tuple[str, str]] = field(default_factory=list)
     """colour and what it stands for"""
     large: list[Markup] = field(default_factory=list)
@@ -55,18 +55,18 @@ class Optimizers(NamedTuple):
     discriminator: Optimizer
 
 
-def begin(generator: nn.Module, discriminator: Judge, rules: Rules) -> Game:
-    """Return a game on the processor, in float32."""
-    return Game(generator, discriminator, rules, engine())
-
-
-def engine(seed: int | None = None) -> Engine:
-    """Return an engine of one thread; all draws after this one repeat with the seed."""
+def engine(seed: int) -> Engine:
+    """Return an engine on the processor, in float32; all draws from here on repeat with the seed."""
     return Engine(Runtime(device="cpu", precision="fp32", threads=1), seed)
 
 
+def adam(net: nn.Module, rate: float, beta1: float = 0.0) -> Adam:
+    """Return Adam as adversaries use it: little memory of past gradients."""
+    return Adam(net.parameters(), rate, betas=(beta1, 0.99))
+
+
 def play(game: Game, deal: Deal, optimizers: Optimizers, steps: int, d_steps: int = 1) -> Iterator[tuple[int, Metrics]]:
-    """Take steps of the generator, each after `d_steps` of the discriminator, and give what the last rounds measured."""
+    """Take steps of the generator, each after `d_steps` of the discriminator, and give what each measured."""
     for step in range(1, steps + 1):
         for _ in range(d_steps):
             measured = discriminator_round(game, *deal(), optimizers.discriminator)
@@ -77,3 +77,13 @@ def judge_alone(game: Game, deal: Deal, optimizer: Optimizer, steps: int) -> Ite
     """Take steps of the discriminator; the generator stays as it is."""
     for step in range(1, steps + 1):
         yield step, discriminator_round(game, *deal(), optimizer)
+
+
+def dots(points: Float[Tensor, "points 2"], colour: str, opacity: float = 0.5) -> Line:
+    """Return points of the plane."""
+    return Line(*points.T.tolist(), colour, width=0, marker=".", opacity=opacity)
+
+
+def frame(height: float, proportion: float) -> Line:
+    """Return an invisible line between corners: in a figure of this proportion a circle then looks like one."""
+    return Line([-height * proportion, height * proportion], [-height, height], "paper", width=0.1, opacity=0)

@@ -45,7 +45,11 @@ def rounds(cast: Cast, first: int, last: int) -> dict[str, float]:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_rounds_are_finite_and_go_on_from_a_checkpoint(variant: str, digits: Data, tmp_path: Path) -> None:
     source = "origin" if variant == "dirac" else "digits"
-    data = digits if source == "digits" else load_data(Experiment(variant, numbers_for(variant, "points", "default"), data=source))
+    data = (
+        digits
+        if source == "digits"
+        else load_data(Experiment(variant, numbers_for(variant, "points", "default"), data=source))
+    )
     cast = cast_of(variant, data, source)
     before = {name: weight.clone() for name, weight in cast.generator.state_dict().items()}
     found = rounds(cast, 0, 2)
