@@ -471,3 +471,29 @@ def test_the_manifest_lists_sizes_and_hashes(tmp_path: Path) -> None:
     assert manifest["step"] == 4
     data = (folder / "a.safetensors").read_bytes()
     assert manifest["files"]["a.safetensors"] == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+@pytest.mark.parametrize("kind", ["Adam", "RMSprop"])
+def test_an_optimizer_goes_on_where_weights_lie_as_channels_last(tmp_path: Path, kind: str) -> None:
+    """A fused step reads weights and its own memory in the order of their bytes, and files hold none but the plain one."""
+
+    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+        net = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        settings: dict[str, Any] = {"fused": True} if kind == "Adam" else {}
+        return net, getattr(torch.optim, kind)(net.parameters(), 0.1, **settings)
+
+    def step(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        optimizer.step()
+
+    torch.manual_seed(0)
+    x, (net, optimizer) = torch.randn(2, 3, 5, 5), made()
+    step(net, optimizer)
+    save(tmp_path, 1, {"net": net, "optimizer": optimizer})
+    other, its_optimizer = made()
+    restore(newest(tmp_path), {"net": other, "optimizer": its_optimizer})
+    for _ in range(2):
+        step(net, optimizer)
+        step(other, its_optimizer)
+    assert all(bits(a) == bits(b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
