@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import register_parametrization
 
 from image_gans.judging import Judge, Verdict
-from image_gans.layers import EqualisedConv2d, EqualisedLinear, MinibatchStd, PixelNorm
+from image_gans.layers import DownConv2d, EqualisedConv2d, EqualisedLinear, MinibatchStd, PixelNorm, UpConv2d
 from image_gans.nets.parts import SLOPE, Flat, channels_at, halvings
 from image_gans.samples import Pictures
 
@@ -83,12 +84,11 @@ class GrowingGenerator(nn.Module):
             PixelNorm(),
             EqualisedLinear(latent, sizes[0] * START**2, gain=GAIN / 4),
             nn.Unflatten(1, (sizes[0], START, START)),
-            nn.LeakyReLU(SLOPE),
-            PixelNorm(),
+            *_normed(),
             *_painted(sizes[0], sizes[0]),
         )
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Upsample(scale_factor=2), *_painted(a, b), *_painted(b, b)) for a, b in pairwise(sizes)
+            nn.Sequential(equalised(UpConv2d(a, b)), *_normed(), *_painted(b, b)) for a, b in pairwise(sizes)
         )
         self.paints = nn.ModuleList(EqualisedConv2d(size, shape[0], 1) for size in sizes)
 
@@ -120,7 +120,7 @@ class GrowingJudge(Judge):
             nn.Sequential(EqualisedConv2d(shape[0], size, 1, gain=GAIN), nn.LeakyReLU(SLOPE)) for size in sizes
         )
         self.blocks = nn.ModuleList(
-            nn.Sequential(*_judged(b, b), *_judged(b, a), nn.AvgPool2d(2)) for a, b in pairwise(sizes)
+            nn.Sequential(*_judged(b, b), equalised(DownConv2d(b, a)), nn.LeakyReLU(SLOPE)) for a, b in pairwise(sizes)
         )
         self.end = nn.Sequential(
             MinibatchStd(),
@@ -144,8 +144,31 @@ class GrowingJudge(Judge):
         return Verdict(self.logit(features).squeeze(1), features)
 
 
+class Times(nn.Module):
+    """Multiply by a fixed number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Give the product."""
+        return self.factor * weight
+
+
+def equalised(conv: nn.Module) -> nn.Module:
+    """Treat a convolution [3 x 3, a leaky ReLU follows] as EqualisedConv2d does its own."""
+    nn.init.normal_(conv.weight)
+    nn.init.zeros_(conv.bias)
+    return register_parametrization(conv, "weight", Times(GAIN / math.sqrt(9 * conv.in_channels)))
+
+
+def _normed() -> tuple[nn.Module, ...]:
+    return nn.LeakyReLU(SLOPE), PixelNorm()
+
+
 def _painted(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    return EqualisedConv2d(inputs, outputs, 3, gain=GAIN), nn.LeakyReLU(SLOPE), PixelNorm()
+    return EqualisedConv2d(inputs, outputs, 3, gain=GAIN), *_normed()
 
 
 def _judged(inputs: int, outputs: int) -> tuple[nn.Module, ...]:

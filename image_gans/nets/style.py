@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from image_gans.judging import Judge, Verdict
-from image_gans.layers import EqualisedConv2d, EqualisedLinear, MinibatchStd, PixelNorm
-from image_gans.nets.growing import GAIN, START, halved, widths
+from image_gans.layers import DownConv2d, EqualisedConv2d, EqualisedLinear, MinibatchStd, PixelNorm, UpConv2d
+from image_gans.nets.growing import GAIN, START, equalised, halved, widths
 from image_gans.nets.parts import SLOPE, Flat
 from image_gans.samples import Pictures
 from rl.discriminator import full_precision
@@ -34,27 +34,34 @@ class Crossed(NamedTuple):
 
 
 class StyledConv(nn.Module):
-    """Convolution of an input whose channels are scaled by a style and whose output has unit variance; then noise.
+    """A convolution of maps whose channels are scaled by a style, its output brought to unit variance; then noise.
 
     Equations 1 and 3: to scale the input and to divide the output by its expected deviation is the same as to do both
     to the weights, for every picture its own.
     """
 
-    def __init__(self, inputs: int, outputs: int, style: int) -> None:
+    def __init__(self, conv: nn.Module, style: int) -> None:
         super().__init__()
-        self.affine = EqualisedLinear(style, inputs, bias=1.0)
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
+        self.affine = EqualisedLinear(style, conv.in_channels, bias=1.0)
+        self.conv = conv
+        """3 x 3, without a bias; it may double the side"""
+        nn.init.normal_(conv.weight)
+        self.bias = nn.Parameter(torch.zeros(conv.out_channels, 1, 1))
         self.strength = nn.Parameter(torch.zeros(()))
         """of the noise"""
 
     def forward(self, maps: Maps, style: Style) -> Maps:
         """Scale, convolve, normalise, add one noise to all channels of a place."""
         scale = self.affine(style)
-        variance = scale.square() @ self.weight.square().sum((2, 3)).T
-        maps = F.conv2d(maps * on_maps(scale), self.weight, padding=1) * on_maps((variance + 1e-8).rsqrt())
+        maps = self.conv(maps * on_maps(scale)) * on_maps(self.deviation(scale).reciprocal())
         noise = self.strength * torch.randn_like(maps[:, :1])
         return GAIN * F.leaky_relu(maps + noise + self.bias, SLOPE)
+
+    def deviation(self, scale: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch outputs"]:
+        """Give the standard deviation of the output for an input of unit variance."""
+        power = self.conv.weight.square().sum((2, 3))
+        by_input = power if isinstance(self.conv, nn.ConvTranspose2d) else power.T
+        return (scale.square() @ by_input + 1e-8).sqrt()
 
 
 class StyledPaint(nn.Module):
@@ -85,9 +92,11 @@ class StyleGenerator(nn.Module):
         layers = [(EqualisedLinear(latent, latent, gain=GAIN, rate=0.01), nn.LeakyReLU(SLOPE)) for _ in range(mapping)]
         self.mapping = nn.Sequential(PixelNorm(), *(module for layer in layers for module in layer))
         self.constant = nn.Parameter(torch.randn(1, sizes[0], START, START))
-        # the first convolution of a level comes to it from the level below
-        self.enters = nn.ModuleList(StyledConv(a, b, latent) for a, b in pairwise(sizes))
-        self.stays = nn.ModuleList(StyledConv(size, size, latent) for size in sizes)
+        self.enters = nn.ModuleList(StyledConv(UpConv2d(a, b, bias=False), latent) for a, b in pairwise(sizes))
+        """from a level to the next"""
+        self.stays = nn.ModuleList(
+            StyledConv(nn.Conv2d(size, size, 3, padding=1, bias=False), latent) for size in sizes
+        )
         self.paints = nn.ModuleList(StyledPaint(size, shape[0], latent) for size in sizes)
         self.register_buffer("average", torch.zeros(latent))
         """style of all pictures, followed in training"""
@@ -112,7 +121,7 @@ class StyleGenerator(nn.Module):
         maps = self.stays[0](self.constant.expand(len(styles), -1, -1, -1), by_level[0])
         picture = self.paints[0](maps, by_level[0])
         for style, enter, stay, paint in zip(by_level[1:], self.enters, self.stays[1:], self.paints[1:], strict=True):
-            maps = stay(enter(enlarged(maps), style), style)
+            maps = stay(enter(maps, style), style)
             picture = enlarged(picture) + paint(maps, style)
         return picture
 
@@ -125,9 +134,8 @@ class ResidualHalving(nn.Module):
         self.body = nn.Sequential(
             EqualisedConv2d(inputs, inputs, 3, gain=GAIN),
             nn.LeakyReLU(SLOPE),
-            EqualisedConv2d(inputs, outputs, 3, gain=GAIN),
+            equalised(DownConv2d(inputs, outputs)),
             nn.LeakyReLU(SLOPE),
-            nn.AvgPool2d(2),
         )
         self.shortcut = EqualisedConv2d(inputs, outputs, 1)
 

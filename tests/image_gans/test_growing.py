@@ -6,12 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from image_gans.growing import Coarse, Drift, depth_at, progressive
 from image_gans.judging import Seen
 from image_gans.latent import Game, Rules, discriminator_round, generator_round
-from image_gans.nets.growing import Depth, GrowingGenerator, GrowingJudge, coarse, doubled, halved
+from image_gans.layers import DownConv2d
+from image_gans.nets.growing import Depth, GrowingGenerator, GrowingJudge, coarse, doubled, equalised, halved
 from image_gans.numbers import Facts, Numbers
 from rl import GradientPenalty, Wasserstein, input_gradient
 from rl.runtime import Average, Engine, Runtime
@@ -177,6 +179,16 @@ def alive(key: str, depth: float) -> bool:
         case "blocks":
             return int(index) < depth
     return True
+
+
+def test_equalised_convolutions_keep_the_variance_with_weights_of_unit_variance() -> None:
+    torch.manual_seed(0)
+    conv, maps = equalised(DownConv2d(16, 64)), torch.randn(8, 16, 32, 32)
+    assert conv.parametrizations.weight.original.std().item() == pytest.approx(1, abs=0.03)
+    # the mean of four places of unit variance that are convolved by one kernel, before the ReLU's gain of 2
+    whole = F.conv2d(maps, conv.weight, padding=1)
+    assert whole.var().item() == pytest.approx(2, abs=0.1)
+    assert_close(conv(maps), halved(whole), atol=1e-4, rtol=1e-4)
 
 
 def test_the_judge_has_a_second_derivative() -> None:

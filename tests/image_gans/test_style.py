@@ -1,10 +1,12 @@
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 from image_gans.latent import Game, Rules, discriminator_round, generator_round
+from image_gans.layers import UpConv2d
+from image_gans.nets.growing import doubled
 from image_gans.nets.style import (
     Crossed,
     ResidualHalving,
@@ -34,21 +36,35 @@ def crossed(crossing: list[int]) -> Crossed:
     return Crossed(torch.randn(len(crossing), 8), torch.randn(len(crossing), 8), torch.tensor(crossing))
 
 
+def same(inputs: int, outputs: int) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+
+
 def test_a_styled_convolution_is_one_with_weights_of_its_own_for_every_picture() -> None:
     torch.manual_seed(0)
-    conv = StyledConv(3, 5, 4).double()
+    conv = StyledConv(same(3, 5), 4).double()
     maps, style = torch.randn(2, 3, 6, 6).double(), torch.randn(2, 4).double()
     by_hand = []
     for one, scale in zip(maps, conv.affine(style), strict=True):
-        weight = conv.weight * scale[:, None, None]
+        weight = conv.conv.weight * scale[:, None, None]
         weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
         by_hand.append(2**0.5 * F.leaky_relu(F.conv2d(one[None], weight, padding=1), 0.2))
     assert_close(conv(maps, style), torch.cat(by_hand))
 
 
+def test_a_styled_convolution_that_doubles_the_side_normalises_the_same_way() -> None:
+    torch.manual_seed(0)
+    up, plain = StyledConv(UpConv2d(3, 5, bias=False), 4).double(), StyledConv(same(3, 5), 4).double()
+    plain.affine = up.affine
+    with torch.no_grad():
+        plain.conv.weight.copy_(up.conv.weight.transpose(0, 1).flip(2, 3))
+    maps, style = torch.randn(2, 3, 6, 6).double(), torch.randn(2, 4).double()
+    assert_close(up(maps, style), plain(doubled(maps), style))
+
+
 def test_what_a_styled_convolution_gives_keeps_its_variance_whatever_the_style() -> None:
     torch.manual_seed(0)
-    conv, maps = StyledConv(16, 64, 4), torch.randn(8, 16, 32, 32)
+    conv, maps = StyledConv(same(16, 64), 4), torch.randn(8, 16, 32, 32)
     for strength in (0.1, 1.0, 30.0):
         # E leaky(x)^2 = (1 + 0.2^2) / 2 for x of N(0, 1), times the gain's square; the edges see fewer taps
         inner = conv(maps, strength * torch.randn(8, 4))[:, :, 1:-1, 1:-1]
@@ -57,11 +73,11 @@ def test_what_a_styled_convolution_gives_keeps_its_variance_whatever_the_style()
 
 def test_noise_is_the_same_for_all_channels_of_a_place_and_absent_at_first() -> None:
     torch.manual_seed(0)
-    conv, maps, style = StyledConv(2, 3, 4), torch.randn(1, 2, 5, 5), torch.randn(1, 4)
+    conv, maps, style = StyledConv(same(2, 3), 4), torch.randn(1, 2, 5, 5), torch.randn(1, 4)
     assert_close(conv(maps, style), conv(maps, style), atol=0, rtol=0)
     with torch.no_grad():
         conv.strength.fill_(2.0)
-        conv.weight.zero_()
+        conv.conv.weight.zero_()
         noise = conv(maps, style)
     assert_close(noise[:, 0], noise[:, 2])
     assert noise[0, 0].std() > 0.5
@@ -173,7 +189,8 @@ def test_a_residual_block_adds_its_shortcut() -> None:
     torch.manual_seed(0)
     block, maps = ResidualHalving(3, 4), torch.randn(2, 3, 8, 8)
     with torch.no_grad():
-        block.body[2].weight.zero_()
+        block.body[2].bias.zero_()
+        block.body[2].parametrizations.weight.original.zero_()
         assert_close(block(maps), F.conv2d(F.avg_pool2d(maps, 2), block.shortcut.weight / 3**0.5) / 2**0.5)
 
 
