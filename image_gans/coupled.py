@@ -1,6 +1,6 @@
 """CoGAN: a joint distribution of two domains, learned without a single pair; Liu & Tuzel 2016 (1606.07536).
 
-Two generators share all but their last layers, two discriminators all but their first. The domains are the data and
+Two generators share all but their last layer, two discriminators all but their first. The domains are the data and
 their negatives, taken from different pictures, so that only the shared weights can bring the two together.
 """
 
@@ -48,13 +48,14 @@ class Couples(Plain):
 
 
 class CoupledGenerator(nn.Module):
-    """One noise to a picture of either domain: a shared net up to the full side, then two layers for each domain."""
+    """One noise to a picture of either domain: a shared net up to the full side, then a last layer for each domain."""
 
     def __init__(self, n: Numbers, shape: tuple[int, ...]) -> None:
         super().__init__()
         channels, *sides = shape
         self.shared = generator_of(n, (n.width, *sides), n.latent)
-        self.ends = nn.ModuleList(_end(n.width, channels) for _ in Couple._fields)
+        ends = (nn.Conv2d(n.width, channels, 3, padding=1) for _ in Couple._fields)
+        self.ends = nn.ModuleList(nn.Sequential(layer, nn.Tanh()) for layer in ends)
 
     def forward(self, latent: Float[Tensor, "batch size"]) -> Couple:
         """Paint both."""
@@ -96,13 +97,3 @@ def agreement(dealer: Couples, examined: Examined, *, rows: int = 1000) -> Mappi
     couple = examined.generator(dealer.free(rows, None, device))
     same = examined.classify(couple.first) == examined.classify(negative(couple.second))
     return {"pair_agreement": float(same.float().mean())}
-
-
-def _end(width: int, channels: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(width, width, 3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(),
-        nn.Conv2d(width, channels, 3, padding=1),
-        nn.Tanh(),
-    )
