@@ -1,5 +1,6 @@
 """What an image run leaves: measurements, sample grids, summary.json and the report."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +36,33 @@ class Shown(nn.Module):
         return self.dealer.show(self.generator, latent)
 
 
+def paint(cast: Cast, rows: int, labels: Tensor | None = None) -> Tensor:
+    """Return what the averaged generator paints of fresh noise; of these classes if they are given."""
+    device = cast.engine.device
+    asked = None if labels is None else labels.to(device)
+    return painted_from(cast, cast.players.dealer.free(rows, asked, device))
+
+
 @torch.no_grad()
-def paint(e: Experiment, cast: Cast, rows: int, labels: Tensor | None = None) -> Tensor:
-    """Return what the averaged generator paints, as it would be stored, on the CPU; of these classes if they are given.
+def painted_from(cast: Cast, latent: Any) -> Tensor:
+    """Return what the averaged generator paints of latents, as it would be stored, on the CPU.
 
     Its batch norms take their statistics from fresh pictures of the averaged weights themselves.
     """
-    dealer, net, device = cast.players.dealer, cast.average.net, cast.engine.device
-    batches, size = REFRESHED
-    refresh_statistics(Shown(dealer, net), (dealer.free(size, None, device) for _ in range(batches)))
-    painted = []
-    for begin in range(0, rows, AT_ONCE):
-        asked = None if labels is None else labels[begin : begin + AT_ONCE].to(device)
-        shown = dealer.show(net, dealer.free(min(AT_ONCE, rows - begin), asked, device)).float().cpu()
-        painted.append(as_bytes(shown) if cast.data.kind == "pictures" else shown)
-    return torch.cat(painted)
+    dealer, device = cast.players.dealer, cast.engine.device
+    shown, (batches, size) = Shown(dealer, cast.average.net), REFRESHED
+    refresh_statistics(shown, (dealer.free(size, None, device) for _ in range(batches)))
+    painted = torch.cat([shown(some).float().cpu() for some in in_chunks(latent)])
+    return as_bytes(painted) if cast.data.kind == "pictures" else painted
+
+
+def in_chunks(latent: Any) -> Iterator[Any]:
+    """Walk over a latent, a tensor or tuples of such, AT_ONCE rows at a time."""
+    if isinstance(latent, Tensor):
+        yield from latent.split(AT_ONCE)
+        return
+    for parts in zip(*map(in_chunks, latent), strict=True):
+        yield parts if type(latent) is tuple else type(latent)(*parts)
 
 
 def asked_for(e: Experiment, cast: Cast, rows: int) -> Tensor | None:
@@ -61,7 +74,7 @@ def measure(e: Experiment, cast: Cast, reference: Reference, samples: int) -> di
     """Return the metrics of fresh pictures, and what the method measures of itself."""
     with cast.clock.stopped(), seeded(e.seed + EVALUATION_SEED):
         asked = asked_for(e, cast, samples)
-        found = reference.measure(paint(e, cast, samples, asked), asked)
+        found = reference.measure(paint(cast, samples, asked), asked)
         test = cast.data.test
         examined = Examined(cast.average.net, cast.discriminator, test.images, test.labels, reference.classify)
         return found | dict(cast.players.probe(examined))
@@ -87,11 +100,11 @@ def write_samples(run_dir: Path, step: int, e: Experiment, cast: Cast) -> None:
     place = folder / f"step-{step}.png"
     with cast.clock.stopped(), seeded(e.seed + EVALUATION_SEED + 1):
         if cast.data.kind == "points":
-            picture_grid.scatter(place, cast.data.test.images, paint(e, cast, SHOWN_POINTS))
+            picture_grid.scatter(place, cast.data.test.images, paint(cast, SHOWN_POINTS))
             return
         rows = min(cast.data.classes, SIDE) if VARIANTS[e.variant].conditional else SIDE
         labels = torch.arange(rows).repeat_interleave(SIDE) if VARIANTS[e.variant].conditional else None
-        picture_grid.save(place, paint(e, cast, rows * SIDE, labels), columns=SIDE)
+        picture_grid.save(place, paint(cast, rows * SIDE, labels), columns=SIDE)
 
 
 def finish(run_dir: Path, e: Experiment, cast: Cast, reference: Reference) -> None:

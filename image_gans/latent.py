@@ -99,7 +99,7 @@ def generator_round(
 
 
 def unseen(sample: Any) -> Seen:
-    """Samples that nobody judged."""
+    """Give samples that nobody judged."""
     return Seen(sample, torch.empty(0), torch.empty(0, 0))
 
 

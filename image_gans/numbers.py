@@ -38,7 +38,7 @@ class Numbers:
     """Adam's memory of gradients"""
     beta2: float = 0.999
     """Adam's memory of their squares"""
-    lr_decay: float = 0.0
+    lr_decay: float = 0.5
     """share of the run, at its end, over which the rates fall to zero"""
     average: float = 0.999
     """decay of the averaged generator, which is the one that is shown and measured; 0: the generator itself"""

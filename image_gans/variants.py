@@ -277,4 +277,8 @@ def numbers_for(variant: str, data: str, preset: str) -> Numbers:
     return Numbers(**({**POINTS, **own, "net": "mlp"} if data == "points" else own))
 
 
-POINTS: Mapping[str, Any] = {"batch": 256, "width": 128, "latent": 2, "average": 0.998, "d_norm": "none"}
+POINTS: Mapping[str, Any] = {
+    "steps": 5_000, "batch": 256, "width": 128, "latent": 2, "g_lr": 1e-3, "d_lr": 1e-3, "average": 0.998,
+    "d_norm": "none",
+}  # fmt: skip
+"""for points of a plane, where a step costs a hundredth of a second"""
