@@ -24,9 +24,9 @@ def test_class_loss_by_hand():
 
 
 def test_each_side_is_asked_for_its_own_classes():
-    features = torch.tensor([[LOG3, 0.0]])
-    real = Seen(Pair(torch.zeros(1), torch.tensor([0])), torch.zeros(1), features)
-    fake = Seen(Pair(torch.zeros(1), torch.tensor([1])), torch.zeros(1), features)
+    features = torch.tensor([[LOG3, 0.0], [0.0, LOG3]])
+    real = Seen(Pair(torch.zeros(2), torch.tensor([0, 1])), torch.zeros(2), features)
+    fake = Seen(Pair(torch.zeros(2), torch.tensor([1, 0])), torch.zeros(2), features)
     terms = ClassTerms(nn.Identity(), 2.0)
     learned = terms.of_discriminator(fake.sample, real, fake)
     assert learned["class_real"].item() == pytest.approx(2 * math.log(4 / 3))

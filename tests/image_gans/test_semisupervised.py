@@ -60,7 +60,7 @@ def test_too_few_labels_or_pictures():
 
 
 def test_error_by_hand():
-    judge = ClassJudge(nn.Flatten(), nn.Linear(2, 2, bias=False))
+    judge = ClassJudge(nn.Sequential(nn.Flatten(), Noise(100)), nn.Linear(2, 2, bias=False))
     nn.init.eye_(judge.heads["class"].weight)
     images = torch.tensor([[255, 0], [0, 255], [255, 0], [0, 255]], dtype=torch.uint8)
     assert error(judge, images, torch.tensor([0, 1, 1, 0])) == 0.5
