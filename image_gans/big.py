@@ -39,7 +39,8 @@ class Truncated(Classes):
 class Orthogonal(NoTerms):
     """Keep what the layers of a generator find apart: weight sum |W W^T (1 - I)|^2, the product number by number.
 
-    Brock et al. 2019 (1809.11096), eq. 3; W [outputs, inputs] of every layer, before its spectral norm.
+    Brock et al. 2019 (1809.11096), eq. 3; W of every layer, before its spectral norm: a row for each output, or for
+    each input where these are fewer, as more rows than numbers in a row cannot all be orthogonal.
     """
 
     weight: float
@@ -50,17 +51,18 @@ class Orthogonal(NoTerms):
         return {"orthogonal": self.weight * torch.stack([overlap(matrix) for matrix in matrices(self.net)]).sum()}
 
 
-def overlap(matrix: Float[Tensor, "outputs inputs"]) -> Scalar:
+def overlap(matrix: Float[Tensor, "rows numbers"]) -> Scalar:
     """Sum the squared products of different rows."""
     products = matrix @ matrix.T
     return (products - products.diag().diag()).square().sum()
 
 
-def matrices(net: nn.Module) -> Iterator[Float[Tensor, "outputs inputs"]]:
-    """Walk the weights of all layers as matrices, as they are stored."""
+def matrices(net: nn.Module) -> Iterator[Float[Tensor, "rows numbers"]]:
+    """Walk the weights of all layers as matrices that are not higher than wide."""
     for layer in weighted(net):
         weight = layer.parametrizations.weight.original if is_parametrized(layer) else layer.weight
-        yield (weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight).flatten(1)
+        matrix = (weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else weight).flatten(1)
+        yield matrix if len(matrix) <= matrix.shape[1] else matrix.T
 
 
 class BigGenerator(nn.Module):

@@ -43,13 +43,13 @@ def test_overlap_by_hand() -> None:
     assert overlap(torch.diag(torch.tensor([1.0, -7.0, 3.0]))).item() == 0
 
 
-def test_orthogonal_adds_up_all_layers_as_outputs_by_inputs() -> None:
+def test_orthogonal_adds_up_all_layers_as_outputs_by_inputs_or_the_other_way_round_where_these_are_fewer() -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(2, 3, 3), UpConv2d(3, 4), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), UpConv2d(3, 4), nn.BatchNorm2d(4), nn.Linear(4, 2), nn.Linear(2, 7))
     shapes = [matrix.shape for matrix in matrices(net)]
-    assert shapes == [(3, 18), (4, 27), (2, 4)]
+    assert shapes == [(3, 18), (4, 27), (2, 4), (2, 7)]
     by_hand = 0.0
-    for layer in (net[0].weight, net[1].weight.transpose(0, 1), net[3].weight):
+    for layer in (net[0].weight, net[1].weight.transpose(0, 1), net[3].weight, net[4].weight.T):
         rows = layer.flatten(1).tolist()
         for i, a in enumerate(rows):
             for j, b in enumerate(rows):
