@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float
 from markupsafe import Markup
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from experiments.plots import Line
 from image_gans.latent import Game, discriminator_round, generator_round
@@ -31,6 +33,10 @@ class Effort:
     def steps(self, most: int) -> int:
         """Return how many steps to take where the whole demonstration takes so many."""
         return max(4, round(self.share * most))
+
+    def each_seed(self) -> range:
+        """Return the seeds, the first one first."""
+        return range(self.seed, self.seed + self.seeds)
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,14 @@ def engine(seed: int) -> Engine:
     return Engine(Runtime(device="cpu", precision="fp32", threads=1), seed)
 
 
-def adam(net: nn.Module, rate: float, beta1: float = 0.0) -> Adam:
-    """Return Adam as adversaries use it: little memory of past gradients."""
-    return Adam(net.parameters(), rate, betas=(beta1, 0.99))
+def adam(net: nn.Module, rate: float) -> Adam:
+    """Return Adam with the usual memory of adversaries."""
+    return Adam(net.parameters(), rate, betas=(0.5, 0.99))
+
+
+def cooling(optimizer: Optimizer, steps: int) -> LambdaLR:
+    """Return a schedule that lets the rate fall to zero over the second half of the steps."""
+    return LambdaLR(optimizer, lambda step: min(1.0, 2 - 2 * step / steps))
 
 
 def play(game: Game, deal: Deal, optimizers: Optimizers, steps: int, d_steps: int = 1) -> Iterator[tuple[int, Metrics]]:
@@ -77,6 +88,11 @@ def judge_alone(game: Game, deal: Deal, optimizer: Optimizer, steps: int) -> Ite
     """Take steps of the discriminator; the generator stays as it is."""
     for step in range(1, steps + 1):
         yield step, discriminator_round(game, *deal(), optimizer)
+
+
+def evenly(rows: int) -> Float[Tensor, "rows"]:
+    """Return the middles of equal parts of 0 to 1."""
+    return (torch.arange(rows, dtype=torch.float64) + 0.5) / rows
 
 
 def dots(points: Float[Tensor, "points 2"], colour: str, opacity: float = 0.5) -> Line:
