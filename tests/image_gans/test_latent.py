@@ -96,23 +96,23 @@ def flat(tensors: list[Tensor]) -> Tensor:
     return torch.cat([tensor.detach().flatten() for tensor in tensors])
 
 
-REAL, LATENT = torch.tensor([[2.0, 0], [0, 4]]), torch.tensor([[1.0, 1], [-3, 2]])
+REAL, LATENT = torch.tensor([[2.0, 0], [0, -4]]), torch.tensor([[1.0, 1], [-3, 2]])
 
 
 # ---- numbers by hand
 
 
 def test_a_discriminators_step_by_hand() -> None:
-    """w = (1, -1), a = (2, 1): real logits 2 and -4, fakes (2, 1), (-6, 2) with logits 1 and -8."""
+    """w = (1, -1), a = (2, 1): real logits 2 and 4, fakes (2, 1), (-6, 2) with logits 1 and -8."""
     game = Game(Scale(2.0, 1.0), Plane(1.0, -1.0), Rules(Wasserstein(), GradientPenalty(10)), engine())
     optimizer = torch.optim.SGD(game.discriminator.parameters(), 0.1)
     log = discriminator_round(game, REAL, LATENT, optimizer)
     penalty = 10 * (math.sqrt(2) - 1) ** 2
-    expected = {"loss": -3.5 + 1 + penalty, "penalty": penalty, "real": -1, "fake": -3.5, "accuracy": 0.5}
+    expected = {"loss": -3.5 - 3 + penalty, "penalty": penalty, "real": 3, "fake": -3.5, "accuracy": 0.75}
     assert {name: log[f"d/{name}"].item() for name in expected} == pytest.approx(expected)
-    # d/dw of fake - real: (-2, 1.5) - (1, 2); of the penalty: 20 (|w| - 1) w / |w|
+    # d/dw of fake - real: (-2, 1.5) - (1, -2); of the penalty: 20 (|w| - 1) w / |w|
     pull = 20 * (math.sqrt(2) - 1) / math.sqrt(2)
-    slope = torch.tensor([-3 + pull, -0.5 - pull])
+    slope = torch.tensor([-3 + pull, 3.5 - pull])
     torch.testing.assert_close(game.discriminator.w.detach(), torch.tensor([1.0, -1.0]) - 0.1 * slope)
     assert log["d/grad_norm"].item() == pytest.approx(slope.norm().item())
 
@@ -141,7 +141,7 @@ def test_weights_are_clipped_before_they_judge_in_every_precision() -> None:
         game = Game(Scale(2.0, 1.0), Plane(1.0, -1.0), Rules(Wasserstein(), WeightClipping(0.5)), engine(precision))
         log = discriminator_round(game, REAL, LATENT, torch.optim.SGD(game.discriminator.parameters(), 0.0))
         assert game.discriminator.w.tolist() == [0.5, -0.5]
-        assert log["d/real"].item() == -0.5
+        assert log["d/real"].item() == 1.5
 
 
 # ---- who learns from what
@@ -193,7 +193,7 @@ def test_terms_see_all_and_are_added_and_logged(compares: bool) -> None:
     rules = Rules(Wasserstein(), terms=terms, reward_weight=0.0, compares=compares)
     game = Game(Scale(2.0, 1.0), Plane(1.0, -1.0), rules, engine())
     log = discriminator_round(game, REAL, LATENT, Keep(game.discriminator))
-    assert (log["d/loss"].item(), log["d/one"].item(), log["d/two"].item()) == (-2.5 + 3, 1, 2)
+    assert (log["d/loss"].item(), log["d/one"].item(), log["d/two"].item()) == (-6.5 + 3, 1, 2)
     latent, real, fake = terms.shown["d"]
     assert latent is LATENT
     assert torch.equal(real.sample, REAL)
