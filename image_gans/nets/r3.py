@@ -51,6 +51,21 @@ class Basis(nn.Module):
         return self.maps * self.linear(noise)[..., None, None]
 
 
+class Probe(nn.Module):
+    """Where the maps end: each channel's product with a learned map of side 4.
+
+    A convolution with as many groups as channels says the same, but its second derivative is a loop over groups.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.maps = nn.Parameter(torch.randn(channels, 4, 4) / 4)
+
+    def forward(self, maps: Maps) -> Rows:
+        """Give a number for each channel."""
+        return (maps * self.maps).sum((2, 3))
+
+
 class Up(nn.Module):
     """Other channels, then twice the side, bilinear: the two commute, the cheaper comes first."""
 
@@ -90,5 +105,4 @@ class R3Judge(FeatureJudge):
         layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 4, 2, 1), Block(width, blocks)]
         for a, b in pairwise(widths):
             layers += [nn.AvgPool2d(2), nn.Conv2d(a, b, 1, bias=False), Block(b, blocks)]
-        end = nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False)
-        super().__init__(nn.Sequential(*layers, end, nn.Flatten()), widths[-1], "none")
+        super().__init__(nn.Sequential(*layers, Probe(widths[-1])), widths[-1], "none")

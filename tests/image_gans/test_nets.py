@@ -7,10 +7,11 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import is_parametrized
 
-from image_gans.conditioning import ConditionalGenerator, ConditionalJudge, ProjectionJudge
+from image_gans.conditioning import Append, ConditionalGenerator, ConditionalJudge, ProjectionJudge, Scale
 from image_gans.layers import SelfAttention2d, weighted
 from image_gans.nets import generator_of, judge_of
-from image_gans.nets.r3 import Block
+from image_gans.nets.parts import Canvas, Flat
+from image_gans.nets.r3 import Basis, Block, Probe
 from image_gans.nets.resnet import ResNetGenerator
 from image_gans.numbers import Numbers
 from image_gans.samples import Pair
@@ -270,3 +271,45 @@ def test_class_batch_norm_reads_the_class_alone():
     net.blocks[0].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[1]))
     net(Pair(draw(2, 7), torch.tensor([2, 0])))
     assert seen[0].tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_a_canvas_lies_as_channels_last_and_flat_undoes_it():
+    canvas, z = Canvas(5, 3, 4), draw(2, 5)
+    maps = canvas(z)
+    assert maps.shape == (2, 3, 4, 4)
+    assert maps.is_contiguous(memory_format=torch.channels_last)
+    rows = nn.functional.linear(z, canvas.weight, canvas.bias)
+    assert torch.equal(Flat()(maps), rows)
+    assert torch.equal(maps[:, 1, 2, 3], rows[:, (2 * 4 + 3) * 3 + 1])
+
+
+def test_two_convolutions_are_left_for_the_smallest_pictures():
+    judge = judge_of(N, (1, 8, 8))
+    assert judge.features == 2 * 2 * 16
+    convolutions = [layer for layer in judge.body if isinstance(layer, nn.Conv2d)]
+    assert [(layer.in_channels, layer.out_channels) for layer in convolutions] == [(1, 8), (8, 16)]
+
+
+def test_a_probe_is_a_convolution_channel_by_channel():
+    probe, maps = Probe(3), draw(2, 3, 4, 4)
+    expected = nn.functional.conv2d(maps, probe.maps[:, None], groups=3).flatten(1)
+    torch.testing.assert_close(probe(maps), expected)
+
+
+def test_a_basis_is_scaled_by_the_noise():
+    basis, z = Basis(5, 3), draw(2, 5)
+    torch.testing.assert_close(basis(z)[1, 2], basis.maps[2] * basis.linear(z)[1, 2])
+
+
+def test_ways_to_tell_the_class():
+    label = torch.tensor([2, 0])
+    tell, x = Append(3, (2, 4, 4)), draw(2, 2, 4, 4)
+    told = tell(Pair(x, label))
+    assert tell.shape == told.shape[1:] == (3, 4, 4)
+    assert torch.equal(told[:, :2], x)
+    assert torch.equal(told[0, 2].flatten(), tell.embed.weight[2])
+    tell, row = Append(3, (5,)), draw(2, 5)
+    assert torch.equal(tell(Pair(row, label)), torch.cat([row, tell.embed.weight[[2, 0]]], 1))
+    assert tell.shape == (5 + 32,)
+    tell = Scale(3, (2, 4, 4))
+    assert torch.equal(tell(Pair(x, label))[1].flatten(), x[1].flatten() * tell.embed.weight[0])
