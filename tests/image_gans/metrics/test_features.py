@@ -176,6 +176,25 @@ def test_stacked_pictures_are_seen_channel_by_channel(tmp_path):
     torch.testing.assert_close(seen.logits.logsumexp(1), torch.zeros(300), atol=1e-4, rtol=0)
 
 
+def test_each_channel_of_a_stack_teaches_its_own_class(tmp_path, monkeypatch):
+    taught = {}
+    monkeypatch.setattr(features, "train", lambda net, images, labels: taught.update(images=images, labels=labels))
+    images = torch.arange(6, dtype=torch.uint8).view(2, 3, 1, 1).expand(2, 3, 8, 8).contiguous()
+    net_for(images, torch.tensor([123, 907]), 1000, tmp_path, stacked=True)
+    assert taught["images"][:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert taught["labels"].tolist() == [1, 2, 3, 9, 0, 7]
+
+
+def test_large_pictures_are_averaged_and_small_ones_are_not():
+    net = Classifier((1, 64, 64), 4)
+    large = torch.rand(3, 1, 64, 64)
+    torch.testing.assert_close(net.features(large), net.features(F.avg_pool2d(large, 2)))
+    net = Classifier((1, 32, 32), 4)
+    small = torch.zeros(1, 1, 32, 32)
+    small[..., ::2] = 1
+    assert (net.features(small) - net.features(1 - small)).abs().max() > 0.01
+
+
 def test_pictures_and_labels_are_as_many(tmp_path):
     with pytest.raises(ValueError, match="3 pictures and 2 labels"):
         classifier_for(bars(3)[0], torch.tensor([0, 1]), 2, tmp_path)

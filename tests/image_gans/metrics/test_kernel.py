@@ -85,6 +85,14 @@ def test_subsets_repeat_from_their_seed_and_one_whole_subset_is_the_whole():
     assert float(kernel_distances(a[:20], b, subsets=1)) == pytest.approx(kernel_distance(a[:20], b), rel=1e-5)
 
 
+def test_subsets_are_of_the_size_asked_for(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(kernel, "kernel_distance", lambda a, b: sizes.append((len(a), len(b))) or 0.0)
+    kernel_distances(draw(30, 0), draw(20, 1), subsets=2, size=8)
+    kernel_distances(draw(30, 0), draw(20, 1), subsets=1)
+    assert sizes == [(8, 8), (8, 8), (20, 20)]
+
+
 def test_one_row_has_no_pair():
     with pytest.raises(ValueError, match="at least 2, not 5 and 1"):
         kernel_distance(torch.zeros(5, 3), torch.zeros(1, 3))
