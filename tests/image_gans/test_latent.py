@@ -117,6 +117,12 @@ def test_a_discriminators_step_by_hand() -> None:
     assert log["d/grad_norm"].item() == pytest.approx(slope.norm().item())
 
 
+def test_accuracy_counts_reals_above_zero_and_fakes_below() -> None:
+    for scale, share in ((1.0, 1), (-1.0, 0.5)):  # fakes (0, 1), (0, 2) with logits -1, -2; then 1, 2
+        game = Game(Scale(0.0, scale), Plane(1.0, -1.0), Rules(Wasserstein()), engine())
+        assert discriminator_round(game, REAL, LATENT, Keep(game.discriminator))["d/accuracy"].item() == share
+
+
 def test_a_generators_step_by_hand() -> None:
     """The reward is the mean logit, -3.5: its slope in a is w times the mean latent, (1, -1) (-1, 1.5)."""
     game = Game(Scale(2.0, 1.0), Plane(1.0, -1.0), Rules(Wasserstein(), reward_weight=3), engine())
