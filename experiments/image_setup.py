@@ -26,6 +26,7 @@ MAY_BE_ZERO = (
 )  # fmt: skip
 SHARES = ("beta1", "beta2", "mixing")
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: what is measured never repeats what was trained on
+FEWEST = 4  # pictures of which each has three neighbours
 CACHE = Path("~/.cache/sparring")
 
 
@@ -111,8 +112,8 @@ def check_fit(e: Experiment, data: Data, engine: Engine) -> None:
     if engine.precision == "fp16" and engine.device.type == "cpu":
         raise InputError("--runtime.precision fp16: not on a CPU; take bf16 or fp32")
     for flag, number in (("evaluate-samples", e.evaluate_samples), ("final-samples", e.final_samples)):
-        if number < 2:
-            raise InputError(f"--{flag} {number}: a distance needs at least 2 pictures")
+        if number < FEWEST:
+            raise InputError(f"--{flag} {number}: a distance needs at least {FEWEST} pictures")
 
 
 class Cast:
