@@ -95,19 +95,23 @@ def clipping(effort: Effort) -> Shown:
 def weights(penalty: Penalty, rate: float, effort: Effort) -> tuple[Tensor, list[float]]:
     """Teach a discriminator the ring against a blurred one; its last weights, and their share at bounds by step."""
     here, judge, centres = engine(effort.seed), MLPJudge((2,), (128,) * 3, "none"), ring()
+    last, shares = torch.empty(0), []
 
     def deal() -> tuple[Tensor, Tensor]:
         real, near = (centres.draw(256, torch.default_generator)[0] for _ in range(2))
         return real, near + torch.randn_like(near)
 
-    def now() -> Tensor:
-        return nn.utils.parameters_to_vector(judge.parameters()).detach()
+    def watched(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        nonlocal last
+        term = penalty(discriminator, real, fake)  # it may clip: these are the weights that judge
+        last = nn.utils.parameters_to_vector(discriminator.parameters()).detach()
+        shares.append(at_bounds(last))
+        return term
 
-    game = Game(nn.Identity(), judge, Rules(Wasserstein(), penalty), here)
-    rounds = judge_alone(game, deal, RMSprop(judge.parameters(), rate), effort.steps(600))
-    shares = [at_bounds(now()) for _ in rounds]
-    penalty(judge, *deal())  # a bound is enforced before a step: once more after the last
-    return now(), shares
+    game = Game(nn.Identity(), judge, Rules(Wasserstein(), watched), here)
+    for _ in judge_alone(game, deal, RMSprop(judge.parameters(), rate), effort.steps(600)):
+        pass
+    return last, shares
 
 
 def at_bounds(weights: Tensor) -> float:
@@ -119,6 +123,8 @@ def at_bounds(weights: Tensor) -> float:
 def gaussian(effort: Effort) -> Shown:
     """Learn N(0, 1) from uniform noise by every method."""
     noises, quantiles = evenly(4_000)[:, None].float(), torch.special.ndtri(evenly(4_000))
+    steps = effort.steps(NORMAL.steps)
+    looks = range(steps, 0, -max(1, steps // 60))[::-1]
     engine(effort.seed)
     real = torch.randn(4_000)
     edges = [place / 5 for place in range(-20, 21)]
@@ -127,11 +133,12 @@ def gaussian(effort: Effort) -> Shown:
     for name, method in METHODS.items():
         runs = []
         for seed in effort.each_seed():
-            painted = [paint(net, noises)[:, 0] for net in train(NORMAL, method, effort, seed)]
+            nets = enumerate(train(NORMAL, method, effort, seed), 1)
+            painted = [paint(net, noises)[:, 0] for step, net in nets if step in looks]
             runs.append([earth_mover_line(points, quantiles).item() for points in painted])
             if seed == effort.seed:
                 groups += [(np.histogram(painted[-1].numpy(), edges)[0].tolist(), method.colour)]
-        lines.append(Line(range(1, len(runs[0]) + 1), runs[0], method.colour))
+        lines.append(Line(looks, runs[0], method.colour))
         last = [run[-1] for run in runs]
         numbers |= {f"{name}/w1": mean(last), f"{name}/w1_worst": max(last)}
     levels = [(numbers["REAL/w1"], "soft"), (0.15, "soft")]
