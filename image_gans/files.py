@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"))
-DAMAGED = (OSError, EOFError, ValueError, SyntaxError, struct.error, zlib.error, zipfile.BadZipFile)
+# what the standard library, numpy and Pillow raise for files that are cut off, damaged, or packed in an unknown way
+DAMAGED = (
+    *(OSError, EOFError, ValueError, RuntimeError, SyntaxError, TokenError),
+    *(struct.error, zlib.error, zipfile.BadZipFile),
+)
 
 
 class Read(NamedTuple):

@@ -136,6 +136,14 @@ def test_a_test_set_of_its_own(tmp_path: Path) -> None:
     assert (data.name, data.stacked) == ("a.npz", False)
 
 
+@pytest.mark.skipif(not (SHARED / "mnist").is_dir(), reason="MNIST is not here")
+def test_another_set_tests_with_its_test_part() -> None:
+    data = load("digits", size=32, test=str(SHARED / "mnist"))
+    assert (len(data.train.images), len(data.test.images)) == (1438, 10_000)
+    other = load(str(SHARED / "mnist"), size=32, test="digits")
+    assert (len(other.train.images), len(other.test.images)) == (60_000, 359)
+
+
 def test_no_labels_or_but_one_class(tmp_path: Path) -> None:
     for labels in (None, [4] * 10):
         data = load(archive(tmp_path / "a.npz", labels))

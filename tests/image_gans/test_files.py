@@ -97,8 +97,8 @@ def test_one_picture_is_too_few(tmp_path: Path) -> None:
         (lambda data: b"", "damaged idx file ("),
         (lambda data: b"\0\0\x08\x01" + data[4:], "not an idx file of bytes in 3 dimensions (magic 0x00000801)"),
         (lambda data: b"\0\0\x0d\x03" + data[4:], "not an idx file of bytes in 3 dimensions (magic 0x00000d03)"),
-        # 2^32 sides: the product is 0 in 64 bits
-        (lambda data: data[:4] + b"\xff\xff\xff\xff" * 3 + data[16:], "90 bytes, the header promises 4294967295 x"),
+        # 2^64 of them: none, if counted in 64 bits
+        (lambda data: data[:4] + struct.pack(">3I", 2**31, 2**31, 4), "0 bytes, the header promises 2147483648 x"),
     ],
 )
 def test_a_malformed_idx(damage: Callable[[bytes], bytes], message: str, packed: bool, tmp_path: Path) -> None:
@@ -110,7 +110,14 @@ def test_a_malformed_idx(damage: Callable[[bytes], bytes], message: str, packed:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda d: d[: len(d) // 2], lambda d: d[:60] + bytes(40) + d[100:], lambda _: b"text", lambda d: d[:-3]]
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-3],
+        lambda data: data[:10] + b"\xff" + data[11:],  # a block of no known kind
+        lambda data: data[:60] + bytes(40) + data[100:],
+        lambda _: b"text",
+    ],
 )
 def test_a_damaged_gzip(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
@@ -181,13 +188,32 @@ def test_a_file_that_is_no_archive(damage: Callable[[bytes], bytes], tmp_path: P
         read_npz(path, Wanted())
 
 
-def test_an_archive_with_a_flipped_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("find", "change", "message"),
+    [
+        (b"\x93NUMPY", b"\x93NUMPX", "not a readable array file ("),
+        (b"(400, 8, 8)", b"(400, 8, 8 ", "not a readable array file ("),  # numpy reads its header with the tokenizer
+        (b"(400, 8, 8)", b"(400, 9, 8)", "not a readable array file ("),
+        (bytes(200), bytes(199) + b"1", "not a readable array file (Bad CRC-32"),
+    ],
+)
+def test_a_damaged_member_of_an_archive(find: bytes, change: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    np.savez(path, images=noise(40, 8, 8))
+    np.savez(path, images=np.zeros((400, 8, 8), np.uint8))
+    data = path.read_bytes()
+    assert find in data
+    path.write_bytes(data.replace(find, change, 1))
+    with refused(path, message):
+        read_npz(path, Wanted())
+
+
+def test_an_archive_packed_in_an_unknown_way(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, images=noise(4, 8, 8))
     data = bytearray(path.read_bytes())
-    data[1000] ^= 255
+    data[data.index(b"PK\1\2") + 10] = 77  # method of compression, as the table of contents has it
     path.write_bytes(data)
-    with refused(path, "not a readable array file (Bad CRC-32"):
+    with refused(path, "not a readable array file (That compression method is not supported"):
         read_npz(path, Wanted())
 
 
@@ -212,10 +238,10 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_classes(tmp_path: Path) -> None:
-    for name in ("b.png", "a.png"):
-        save(tmp_path / name, np.full((8, 8, 3), ord(name[0]), np.uint8))
+    for name in "hbdfaecg":
+        save(tmp_path / f"{name}.png", np.full((8, 8, 3), ord(name), np.uint8))
     (read,) = read_folder(tmp_path, Wanted())
-    assert read.images[:, 2, 0, 0].tolist() == [ord("a"), ord("b")]
+    assert bytes(read.images[:, 2, 0, 0].tolist()) == b"abcdefgh"
     assert read.labels == []
 
 
@@ -301,10 +327,11 @@ def test_a_damaged_picture(damage: Callable[[bytes], bytes], name: str, tmp_path
         read_picture(path)
 
 
-def test_a_picture_with_a_flipped_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [36, 1000])  # the length of a chunk, its data
+def test_a_picture_with_a_flipped_byte(place: int, tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", noise(40, 40, 3))
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 255
+    data[place] ^= 255
     path.write_bytes(data)
     with refused(path, "not a readable picture ("):
         read_picture(path)
