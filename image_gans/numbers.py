@@ -30,9 +30,9 @@ class Numbers:
     """self-attention in the residual nets, at half of the picture's side"""
     optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"
     """of both players"""
-    g_lr: float = 2e-4
+    g_lr: float = 5e-4
     """rate of the generator"""
-    d_lr: float = 2e-4
+    d_lr: float = 5e-4
     """rate of the discriminator"""
     beta1: float = 0.5
     """Adam's memory of gradients"""
