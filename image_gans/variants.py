@@ -141,7 +141,8 @@ VARIANTS = {
         objective=always(Wasserstein()),
         penalty=gradient_penalty,
         numbers=WGAN_GP,
-        points={"penalty_weight": 0.1},
+        pictures={"g_lr": 1e-3, "d_lr": 1e-3, "width": 24, "steps": 1_000, "average": 0.995},
+        points={"penalty_weight": 0.1, "steps": 4_000},
     ),
     "lsgan": Variant("LSGAN (Mao et al. 2017): least squares", objective=always(LeastSquares())),
     "hinge": Variant(
