@@ -30,10 +30,9 @@ pulls at all, the non-saturating one by θ; Wasserstein's by one everywhere (das
 1406.2661), proposition 1, theorem 1 and section 3."""
 P = torch.tensor([20, 14, 10, 8, 6, 3, 2, 1], dtype=torch.float64) / 64
 Q = torch.tensor([1, 4, 10, 4, 12, 1, 22, 10], dtype=torch.float64) / 64
-REWARDS: dict[str, Objective] = {
-    "minimax": Minimax(),
-    "non-saturating": NonSaturating(),
-}
+# as many rows of each outcome as its share says: means over these batches are expectations
+REAL, FAKE = (torch.eye(8).repeat_interleave((64 * share).long(), 0) for share in (P, Q))
+REWARDS: dict[str, tuple[Objective, str]] = {"minimax": (Minimax(), "c2"), "non-saturating": (NonSaturating(), "c3")}
 
 
 def lines(effort: Effort) -> Shown:
@@ -80,67 +79,51 @@ def shares(real: Points, fake: Points) -> tuple[Shares, Shares]:
 
 def judged(theta: float, rules: Rules, steps: int, seed: int) -> float:
     """Teach a discriminator the two lines; its loss without the penalty, a mean over the last tenth of the steps."""
-    here = engine(seed)
-    judge = MLPJudge((2,), (64, 64), "none")
-    rounds = judge_alone(
-        Game(nn.Identity(), judge, rules, here), lambda: parallel(theta, torch.rand(128)), adam(judge, 0.002), steps
-    )
+    here, judge = engine(seed), MLPJudge((2,), (64, 64), "none")
+    game = Game(nn.Identity(), judge, rules, here)
+    rounds = judge_alone(game, lambda: parallel(theta, torch.rand(128)), adam(judge, 0.002), steps)
     losses = [(seen["d/loss"] - seen["d/penalty"]).item() for _, seen in rounds]
     return mean(losses[-max(1, steps // 10) :])
 
 
 def optimal(effort: Effort) -> Shown:
     """Let a table of logits learn to tell two known distributions apart, and feel the slope of every reward."""
-    here = engine(effort.seed)
-    table = Table(len(P))
-    outcomes = torch.eye(len(P))
-    # as many rows of each outcome as its share says: means over the batch are expectations
-    real, fake = (outcomes.repeat_interleave((64 * share).long(), 0) for share in (P, Q))
-    rounds = judge_alone(
-        Game(nn.Identity(), table, Rules(NonSaturating()), here),
-        lambda: (real, fake),
-        adam(table, 0.05),
-        effort.steps(600),
-    )
-    losses = [seen["d/loss"].item() for _, seen in rounds]
-    best, probability = 2 * math.log(2) - 2 * jensen_shannon(P, Q).item(), P / (P + Q)
-    logits = (P / Q).log()
-    rows = [torch.arange(len(P)).repeat_interleave((64 * share).long()) for share in (P, Q)]
-    exact = NonSaturating().discriminator_loss(logits[rows[0]], logits[rows[1]]).item()
+    losses, learned = taught(effort)
+    js, probability = jensen_shannon(P, Q).item(), P / (P + Q)
+    best = 2 * math.log(2) - 2 * js
+    exact = NonSaturating().discriminator_loss(*(rows.double() @ (P / Q).log() for rows in (REAL, FAKE))).item()
     thetas = [0.25 * place for place in range(1, 33)]
-    slopes = {name: [slope(objective, theta) for theta in thetas] for name, objective in REWARDS.items()}
-    colours = dict(zip(REWARDS, ("c2", "c3"), strict=True))
-    learned = table.logits.detach().sigmoid().double()
+    slopes = {name: [slope(objective, theta) for theta in thetas] for name, (objective, _) in REWARDS.items()}
+    logarithms = [Line(thetas, [math.log10(s) for s in slopes[name]], colour) for name, (_, colour) in REWARDS.items()]
     places = list(range(len(P)))
+    tables = [Line(places, probability.tolist(), "c0"), found(places, learned.tolist())]
+    descent = Line(range(1, len(losses) + 1), losses, "c1")
     return Shown(
         title="The best discriminator, and what a generator feels of it",
         words=OPTIMAL,
-        legend=[("c0", "exact"), ("c1", "found by a discriminator"), *((c, name) for name, c in colours.items())],
+        legend=[("c0", "exact"), ("c1", "found by a discriminator"), *((c, name) for name, (_, c) in REWARDS.items())],
         figures=[
-            (
-                "D of each outcome",
-                over_steps([Line(places, probability.tolist(), "c0"), found(places, learned.tolist())], []),
-            ),
-            (
-                "loss",
-                over_steps([Line(range(1, len(losses) + 1), losses, "c1")], [], [(best, "c0")], x_label="steps"),
-            ),
-            (
-                "logarithm of the slope",
-                over_steps(
-                    [Line(thetas, [math.log10(s) for s in values], colours[name]) for name, values in slopes.items()],
-                    [], [(0.0, "soft")], x_label="θ",
-                ),
-            ),
+            ("D of each outcome", over_steps(tables, [])),
+            ("loss", over_steps([descent], [], [(best, "c0")], x_label="steps")),
+            ("logarithm of the slope", over_steps(logarithms, [], [(0.0, "soft")], x_label="θ")),
         ],
         numbers={
-            "js": jensen_shannon(P, Q).item(),
+            "js": js,
             "loss_error": abs(exact - best),
             "loss_found_error": abs(losses[-1] - best),
             "probability_found_error": (learned - probability).abs().max().item(),
         }
         | {f"{name}/slope_at_6": values[thetas.index(6.0)] for name, values in slopes.items()},
-    )  # fmt: skip
+    )
+
+
+def taught(effort: Effort) -> tuple[list[float], Shares]:
+    """Teach a table the outcomes; its loss by step, and its D of each outcome at the end."""
+    here, table = engine(effort.seed), Table(len(P))
+    game = Game(nn.Identity(), table, Rules(NonSaturating()), here)
+    rounds = judge_alone(game, lambda: (REAL, FAKE), adam(table, 0.05), effort.steps(600))
+    losses = [seen["d/loss"].item() for _, seen in rounds]
+    return losses, table.logits.detach().sigmoid().double()
 
 
 class Table(Judge):

@@ -59,8 +59,7 @@ GAUSSIAN = """Noise that is uniform between 0 and 1 becomes N(0, 1): perceptrons
 Adam at 0.001 with momentum 0.5, the rates falling to zero over the second half; all alike, only the rule differs
 (WGAN-GP takes two steps of its discriminator). The distance is the earth mover's between what 4,000 evenly spaced
 noises become and as many quantiles of N(0, 1), at the last step. Dashed: what 4,000 real draws come to, and the bar of
-0.15. WGAN-GP's discriminator, held to slopes of one, drives the generator to and fro, as it does in Dirac-GAN.
-Figures: the first seed."""
+0.15. Means over the seeds, and the worst; the figures are of the first seed."""
 EIGHT = """Eight Gaussians of size 0.01 on the unit circle; perceptrons of three layers of 128, batches of 256, Adam at
 0.001 with momentum 0.5, the rates falling to zero over the second half; all alike, only the rule differs (WGAN-GP
 takes two steps of its discriminator). A mode is found where one of 2,500 points lies within three deviations of its
@@ -182,7 +181,7 @@ class Task:
     steps: int
 
 
-NORMAL = Task(lambda rows: torch.randn(rows, 1), lambda rows: torch.rand(rows, 1), (64,) * 2, 600)
+NORMAL = Task(lambda rows: torch.randn(rows, 1), lambda rows: torch.rand(rows, 1), (64,) * 2, 1_000)
 CIRCLE = Task(
     lambda rows: ring().draw(rows, torch.default_generator)[0], lambda rows: torch.randn(rows, 2), (128,) * 3, 1_500
 )

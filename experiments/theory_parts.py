@@ -47,8 +47,6 @@ class Shown:
     words: str
     figures: list[tuple[str, Markup]]
     numbers: dict[str, float]
-    names: dict[str, str] = field(default_factory=dict)
-    """of rows of the numbers, in the page's words"""
     legend: list[tuple[str, str]] = field(default_factory=list)
     """colour and what it stands for"""
     large: list[Markup] = field(default_factory=list)
