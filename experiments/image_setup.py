@@ -75,10 +75,10 @@ class Experiment:
 
 
 def load_data(e: Experiment) -> Data:
-    """Return the data that the flags name; raise InputError naming the file and the place."""
+    """Return the data that the flags name, the same for every seed; raise InputError naming the file and the place."""
     return load(
         e.data, test=e.test, size=e.size, channels=e.channels, stack=e.stack, hub_split=e.hub_split,
-        hub_image=e.hub_image, hub_label=e.hub_label, seed=e.seed,
+        hub_image=e.hub_image, hub_label=e.hub_label,
     )  # fmt: skip
 
 
