@@ -1,7 +1,7 @@
 """The table of image methods: a row is players, objective, penalty and numbers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from image_gans import players
@@ -93,6 +93,8 @@ class Variant:
     """what differs on pictures alone"""
     points: Mapping[str, Any] = field(default_factory=dict)
     """what differs on points of a plane alone"""
+    paper: Mapping[str, Any] = field(default_factory=dict)
+    """what differs in the preset `paper` from PAPER and from the row's own"""
     needs: frozenset[str] = frozenset()
     """what the data must have: `labels`, `pictures`"""
     conditional: bool = False
@@ -101,6 +103,7 @@ class Variant:
 
 PRESETS = ("default", "demo", "paper")
 LABELS, PICTURES = frozenset({"labels"}), frozenset({"pictures"})
+WIDE = {"width": 256}
 WGAN = {"optimizer": "rmsprop", "g_lr": 5e-5, "d_lr": 5e-5, "d_steps": 5, "d_norm": "none"}
 WGAN_GP = {"beta1": 0.0, "beta2": 0.9, "d_steps": 5, "d_norm": "layer"}
 RESIDUAL = {"net": "resnet", "beta1": 0.0, "beta2": 0.9, "d_norm": "spectral"}
@@ -117,13 +120,18 @@ DIRAC = {
 }
 
 VARIANTS = {
-    "gan": Variant("GAN (Goodfellow et al. 2014), the non-saturating reward, perceptrons", numbers={"net": "mlp"}),
+    "gan": Variant(
+        "GAN (Goodfellow et al. 2014), the non-saturating reward, perceptrons", numbers={"net": "mlp"}, pictures=WIDE
+    ),
     "gan-minimax": Variant(
         "GAN (Goodfellow et al. 2014), the minimax reward, perceptrons",
         objective=always(Minimax()),
         numbers={"net": "mlp"},
+        pictures=WIDE,
     ),
-    "dcgan": Variant("DCGAN (Radford et al. 2016): convolutions and batch norm"),
+    "dcgan": Variant(
+        "DCGAN (Radford et al. 2016): convolutions and batch norm", paper={"latent": 100, "batch": 128, "average": 0.0}
+    ),
     "cgan": Variant(
         "CGAN (Mirza & Osindero 2014): both nets are told the class",
         players.conditional,
@@ -274,10 +282,19 @@ VARIANTS = {
 def numbers_for(variant: str, data: str, preset: str) -> Numbers:
     """Return the numbers of a row for a kind of data (`pictures` or `points`) and a preset."""
     row = VARIANTS[variant]
-    own = {**row.numbers, **(row.points if data == "points" else row.pictures)}
-    return Numbers(**({**POINTS, **own, "net": "mlp"} if data == "points" else own))
+    if data == "points":
+        n = Numbers(**{**POINTS, **row.numbers, **row.points, "net": "mlp"})
+    elif preset == "paper":
+        n = Numbers(**{**PAPER, **row.numbers, **row.paper})
+    else:
+        n = Numbers(**{**row.numbers, **row.pictures})
+    return replace(n, steps=n.steps // 5) if preset == "demo" else n
 
 
+PAPER: Mapping[str, Any] = {
+    "steps": 100_000, "width": 64, "latent": 128, "g_lr": 2e-4, "d_lr": 2e-4, "lr_decay": 0.0,
+}  # fmt: skip
+"""the scale that most papers share: 64 pictures a step, 100,000 steps, on colour pictures of 32 or 64 pixels"""
 POINTS: Mapping[str, Any] = {
     "steps": 5_000, "batch": 256, "width": 128, "latent": 2, "g_lr": 1e-3, "d_lr": 1e-3, "average": 0.998,
     "d_norm": "none",
