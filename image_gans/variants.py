@@ -143,6 +143,7 @@ VARIANTS = {
         objective=always(Wasserstein()),
         penalty=clipping,
         numbers=WGAN,
+        points={"g_lr": 1e-3, "d_lr": 1e-3, "clip_weights": 0.1},
     ),
     "wgan-gp": Variant(
         "WGAN-GP (Gulrajani et al. 2017): gradients of norm one",
@@ -154,7 +155,9 @@ VARIANTS = {
     ),
     "lsgan": Variant("LSGAN (Mao et al. 2017): least squares", objective=always(LeastSquares())),
     "hinge": Variant(
-        "hinge losses with spectral norm (Lim & Ye 2017)", objective=always(Hinge()), numbers={"d_norm": "spectral"}
+        "hinge losses with spectral norm (Lim & Ye 2017)",
+        objective=always(Hinge()),
+        numbers={"beta1": 0.0, "g_lr": 2e-4, "d_lr": 1e-3, "d_norm": "spectral"},
     ),
     "relativistic": Variant(
         "RSGAN (Jolicoeur-Martineau 2018): real against fake in pairs, with R1",
@@ -177,7 +180,10 @@ VARIANTS = {
         pictures={"net": "r3"},
     ),
     "dragan": Variant(
-        "DRAGAN (Kodali et al. 2017): gradients around reals", penalty=dragan, numbers={"d_norm": "none"}
+        "DRAGAN (Kodali et al. 2017): gradients around reals",
+        penalty=dragan,
+        numbers={"d_norm": "none"},
+        points={"penalty_weight": 0.1},
     ),
     "dirac": Variant(
         "Dirac-GAN (Mescheder et al. 2018): one parameter each, on `--data origin`, with R1",
@@ -225,7 +231,7 @@ VARIANTS = {
         "GLS-GAN (Qi 2017): the same, and margins that are kept still count",
         by_margins,
         objective=always(LogitReward()),
-        numbers={"slope": 0.2},
+        numbers={"slope": 0.05},
     ),
     "aae": Variant(
         "AAE (Makhzani et al. 2015): an autoencoder whose codes look like noise; here with R1",
