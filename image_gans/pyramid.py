@@ -51,15 +51,20 @@ def sides(side: int) -> list[int]:
     return [side >> level for level in range(side.bit_length()) if side >> level >= end]
 
 
-class Ladder(NamedTuple):
-    """What all levels paint from."""
+class Noise(NamedTuple):
+    """What a picture is painted from, N(0, 1)."""
 
-    noise: Float[Tensor, "batch size"]
-    """of the coarsest level"""
-    planes: tuple[Float[Tensor, "batch 1 side side"], ...]
-    """noise of all others, from fine to coarse"""
+    coarsest: Float[Tensor, "batch size"]
+    planes: tuple[Float[Tensor, "batch pixels"], ...]
+    """of all other levels, from fine to coarse: a number for each pixel"""
+
+
+class Ladder(NamedTuple):
+    """What all levels paint from where none waits for another."""
+
+    noise: Noise
     lows: Pyramid
-    """low-pass pictures to paint on; none where a level paints on what the coarser one painted"""
+    """low-pass pictures for all levels but the coarsest"""
 
 
 @dataclass(frozen=True)
@@ -74,15 +79,15 @@ class Levels:
     def deal(self, pictures: Pictures, labels: Labels) -> Deal:
         """Judge every size."""
         real = pyramid(pictures, len(self.sides))
-        free = self.free(len(pictures), None, pictures.device)
-        return Deal(real, free._replace(lows=tuple(up(smaller) for smaller in real[1:])))
+        noise = self.free(len(pictures), None, pictures.device)
+        return Deal(real, Ladder(noise, tuple(up(smaller) for smaller in real[1:])))
 
-    def free(self, rows: int, labels: Labels | None, device: torch.device) -> Ladder:
+    def free(self, rows: int, labels: Labels | None, device: torch.device) -> Noise:
         """Draw noise for all levels."""
-        planes = tuple(torch.randn(rows, 1, side, side, device=device) for side in self.sides[:-1])
-        return Ladder(torch.randn(rows, self.size, device=device), planes, ())
+        planes = tuple(torch.randn(rows, side * side, device=device) for side in self.sides[:-1])
+        return Noise(torch.randn(rows, self.size, device=device), planes)
 
-    def show(self, generator: "LevelGenerators", latent: Ladder) -> Pictures:
+    def show(self, generator: "LevelGenerators", latent: Noise) -> Pictures:
         """Paint from coarse to fine."""
         return generator.climb(latent)
 
@@ -105,9 +110,9 @@ class Refiner(nn.Module):
             nn.Conv2d(width, channels, 5, padding=2),
         )
 
-    def forward(self, low: Pictures, plane: Float[Tensor, "batch 1 side side"]) -> Pictures:
+    def forward(self, low: Pictures, plane: Float[Tensor, "batch pixels"]) -> Pictures:
         """Add details."""
-        return low + self.details(torch.cat([low, plane], 1))
+        return low + self.details(torch.cat([low, plane.unflatten(1, (1, *low.shape[2:]))], 1))
 
 
 class LevelGenerators(nn.Module):
@@ -122,13 +127,13 @@ class LevelGenerators(nn.Module):
 
     def forward(self, latent: Ladder) -> Pyramid:
         """Paint every level by itself, on low-pass pictures that are given."""
-        given = zip(self.refiners, latent.lows, latent.planes, strict=True)
-        return (*(refine(low, plane) for refine, low, plane in given), self.coarsest(latent.noise))
+        given = zip(self.refiners, latent.lows, latent.noise.planes, strict=True)
+        return (*(refine(low, plane) for refine, low, plane in given), self.coarsest(latent.noise.coarsest))
 
-    def climb(self, latent: Ladder) -> Pictures:
+    def climb(self, noise: Noise) -> Pictures:
         """Paint the coarsest picture and refine it, level after level."""
-        pictures = self.coarsest(latent.noise)
-        for refine, plane in zip(reversed(self.refiners), reversed(latent.planes), strict=True):
+        pictures = self.coarsest(noise.coarsest)
+        for refine, plane in zip(reversed(self.refiners), reversed(noise.planes), strict=True):
             pictures = refine(up(pictures), plane)
         return pictures
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from image_gans.latent import Game, Rules, discriminator_round, generator_round
 from image_gans.numbers import Facts, Numbers
-from image_gans.pyramid import LevelGenerators, LevelJudges, Levels, Refiner, down, lapgan, pyramid, sides, up
+from image_gans.pyramid import Ladder, LevelGenerators, LevelJudges, Levels, Refiner, down, lapgan, pyramid, sides, up
+from image_gans.walks import walk
 from rl.objectives import NonSaturating
 from rl.runtime import Engine, Runtime
 
@@ -70,28 +71,29 @@ def test_real_pictures_are_dealt_at_every_size_with_their_low_passes():
     assert real[0] is pictures
     assert torch.equal(latent.lows[0], up(down(pictures)))
     assert torch.equal(latent.lows[1], up(down(down(pictures))))
-    assert [tuple(plane.shape) for plane in latent.planes] == [(3, 1, 32, 32), (3, 1, 16, 16)]
-    assert latent.noise.shape == (3, 5)
+    assert [tuple(plane.shape) for plane in latent.noise.planes] == [(3, 32 * 32), (3, 16 * 16)]
+    assert latent.noise.coarsest.shape == (3, 5)
 
 
-def test_free_latents_have_no_low_passes_and_are_shown_at_the_finest_size():
-    levels = Levels(3, (16, 8))
-    latent = levels.free(3, None, CPU)
-    assert latent.lows == ()
-    assert levels.show(LevelGenerators(SMALL, SHAPE), latent).shape == (3, *SHAPE)
+def test_free_latents_need_no_picture_and_can_be_walked_between():
+    levels, net = Levels(3, (16, 8)), LevelGenerators(SMALL, SHAPE).eval()
+    start, end = (levels.free(2, None, CPU) for _ in range(2))
+    painted = levels.show(net, walk(start, end, 5))
+    assert painted.shape == (10, *SHAPE)
+    torch.testing.assert_close(painted[::5], levels.show(net, start))
 
 
 def test_a_climb_is_each_level_on_what_the_coarser_one_painted():
-    net, latent = LevelGenerators(SMALL, (2, 32, 32)), Levels(3, (32, 16, 8)).free(4, None, CPU)
-    coarsest = net.coarsest(latent.noise)
-    middle = net.refiners[1](up(coarsest), latent.planes[1])
-    painted = net(latent._replace(lows=(up(middle), up(coarsest))))
-    torch.testing.assert_close(net.climb(latent), painted[0])
+    net, noise = LevelGenerators(SMALL, (2, 32, 32)), Levels(3, (32, 16, 8)).free(4, None, CPU)
+    coarsest = net.coarsest(noise.coarsest)
+    middle = net.refiners[1](up(coarsest), noise.planes[1])
+    painted = net(Ladder(noise, (up(middle), up(coarsest))))
+    torch.testing.assert_close(net.climb(noise), painted[0])
     torch.testing.assert_close(middle, painted[1])
 
 
 def test_a_refiner_adds_to_its_low_pass_what_it_makes_of_both():
-    net, low, plane = Refiner(2, 4), torch.randn(3, 2, 8, 8), torch.randn(3, 1, 8, 8)
+    net, low, plane = Refiner(2, 4), torch.randn(3, 2, 8, 8), torch.randn(3, 64)
     assert net(low, plane).shape == low.shape
     assert not torch.allclose(net(low, plane), net(low, torch.randn_like(plane)))
     assert not torch.allclose(net(low, plane) - low, net(low + torch.randn_like(low), plane) - low)
