@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from image_gans.dealing import Plain
 from image_gans.judging import Judge, Verdict
 from image_gans.numbers import Facts, Numbers
-from image_gans.players import Players
+from image_gans.players import Examined, Players
 from rl.estimators import pathwise
 from rl.objectives import Objective
 from rl.penalties import Penalty
@@ -67,7 +67,13 @@ def dirac(n: Numbers, facts: Facts) -> Players:
     """Return the two nets of one parameter each. Raises InputError for data that are not numbers."""
     if facts.shape != (1,):
         raise InputError(f"--data: Dirac-GAN plays on single numbers such as `origin`, not on shape {facts.shape}")
-    return Players(Point(), Slope(), Plain(n.latent))
+    return Players(Point(), Slope(), Plain(n.latent), probe=where)
+
+
+def where(examined: Examined) -> dict[str, float]:
+    """Measure the two parameters, and their distance to the equilibrium."""
+    place = torch.stack([examined.generator.theta, examined.discriminator.psi]).detach()
+    return {"theta": place[0].item(), "psi": place[1].item(), "radius": radius(place).item()}
 
 
 def field(objective: Objective, penalty: Penalty, places: Places) -> Places:

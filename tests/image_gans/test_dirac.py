@@ -7,6 +7,7 @@ from torch import nn
 from image_gans.dirac import InstanceNoise, Point, Slope, dirac, eigenvalues, field, radius
 from image_gans.latent import Game, Rules, discriminator_round, generator_round
 from image_gans.numbers import Facts, Numbers
+from image_gans.players import Examined
 from image_gans.variants import VARIANTS, numbers_for
 from rl.objectives import (
     Hinge,
@@ -119,5 +120,9 @@ def test_the_row_plays_two_parameters_on_the_origin() -> None:
     assert [sum(weight.numel() for weight in net.parameters()) for net in nets] == [1, 1]
     deal = players.dealer.deal(facts.images, facts.labels)
     assert players.dealer.show(players.generator, deal.latent).tolist() == [[1.0]] * 10
+    nets[0].theta.data.fill_(3.0)
+    nets[1].psi.data.fill_(-4.0)
+    seen = Examined(players.generator, players.discriminator, facts.images, facts.labels, lambda x: x)
+    assert players.probe(seen) == {"theta": 3, "psi": -4, "radius": 5}
     with pytest.raises(InputError, match="single numbers"):
         dirac(Numbers(), facts._replace(shape=(1, 8, 8)))
