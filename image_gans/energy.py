@@ -1,4 +1,8 @@
-"""Discriminators that reconstruct: what is reconstructed badly looks fake. EBGAN and BEGAN."""
+"""Discriminators that reconstruct: what is reconstructed badly looks fake. EBGAN and BEGAN.
+
+They judge each sample by itself, without batch norm: in a batch of fakes that are all alike, batch norm would leave
+nothing to reconstruct from, and alike they stay.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +15,7 @@ from image_gans.dealing import Plain
 from image_gans.judging import Judge, Seen, Verdict
 from image_gans.nets import generator_of
 from image_gans.nets.autoencoder import encoder_of
+from image_gans.nets.parts import Canvas, halvings
 from image_gans.numbers import Facts, Numbers
 from image_gans.players import Players
 from image_gans.terms import NoTerms, Scalar
@@ -18,6 +23,19 @@ from rl.discriminator import full_precision
 
 Error = Callable[[Tensor, Tensor], Tensor]
 """from two tensors to how far apart they are, number by number"""
+
+
+class Decoder(nn.Sequential):
+    """BEGAN's: maps of side 4 are convolved and doubled until they are the picture, `width` channels throughout.
+
+    Berthelot et al. 2017, figure 1, with one convolution a level. A picture has a side of 8, 16, 32, ...; ValueError
+    otherwise.
+    """
+
+    def __init__(self, code: int, shape: tuple[int, ...], width: int) -> None:
+        doubled = [layer for _ in range(halvings(shape, 4)) for layer in (*_level(width), nn.Upsample(scale_factor=2))]
+        painted = nn.Conv2d(width, shape[0], 3, padding=1)
+        super().__init__(Canvas(code, width, 4), *doubled, *_level(width), painted, nn.Tanh())
 
 
 class AutoencoderJudge(Judge):
@@ -61,8 +79,8 @@ def ebgan(n: Numbers, facts: Facts) -> Players:
 
 
 def began(n: Numbers, facts: Facts) -> Players:
-    """Absolute errors; the decoder is built as the generator is; Berthelot et al. 2017 (1703.10717)."""
-    return Players(generator_of(n, facts.shape, n.latent), _judge(n, facts, absolute), Plain(n.latent))
+    """Absolute errors; the generator is built as the decoder is; Berthelot et al. 2017 (1703.10717)."""
+    return Players(Decoder(n.latent, facts.shape, n.width), _judge(n, facts, absolute), Plain(n.latent))
 
 
 def squared(a: Tensor, b: Tensor) -> Tensor:
@@ -76,4 +94,9 @@ def absolute(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _judge(n: Numbers, facts: Facts, error: Error) -> Judge:
-    return AutoencoderJudge(encoder_of(n, facts.shape, n.latent), generator_of(n, facts.shape, n.latent), error)
+    encoder = encoder_of(n, facts.shape, n.latent)
+    return AutoencoderJudge(encoder, Decoder(n.latent, facts.shape, n.width), error)
+
+
+def _level(width: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(width, width, 3, padding=1), nn.ELU()
