@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rl.runtime import checkpoints, exit_codes
+import pytest
+
+from experiments import resume
+from rl.runtime import Keeper, Stopped, checkpoints, exit_codes
 
 CHECKOUT = Path(__file__).parents[2]
 TINY = (  # noqa: SIM905
@@ -27,6 +30,10 @@ GAIL_TINY = (  # noqa: SIM905
     "--steps 64 --envs 2 --horizon 8 --subsample 3 --hidden 8 --d-hidden 8 --d-batch 8 --ppo.epochs 1 --ppo.minibatch "
     "8 --random-steps 16 --replay 48 --sac.batch 8 --td3.batch 8 --evaluate-every 32 --evaluate-episodes 2 "
     "--final-episodes 2 --no-film --save-seconds 1000 --runtime.device cpu"
+).split()
+IMAGE_TINY = (  # noqa: SIM905
+    "--steps 4 --batch 8 --width 8 --latent 6 --labels 20 --log-every 3 --evaluate-every 2 --evaluate-samples 20 "
+    "--final-samples 20 --save-seconds 1000 --runtime.device cpu"
 ).split()
 
 
@@ -84,6 +91,46 @@ def wait_for(there: Callable[[], bool], process: subprocess.Popen[str], seconds:
             return there()
         time.sleep(0.002)
     return True
+
+
+class Interrupted(Keeper):
+    """A keeper to which a signal comes at its n-th call."""
+
+    left = 0
+
+    def __call__(self, step: int) -> None:
+        Interrupted.left -= 1
+        if Interrupted.left == 0:
+            self.save(step)
+            raise Stopped(15)
+        super().__call__(step)
+
+
+def interrupted(
+    main: Callable[[Sequence[str]], None], folder: Path, *flags: object, at: int = 1, again: int = 1
+) -> int:
+    """Stop a run at a call of its `Interrupted` keeper, then after every `again` more, to the end; how often."""
+    Interrupted.left, stops = at, 0
+    ended = call(main, *flags, "--run-dir", folder)
+    while ended.code == 143:
+        stops += 1
+        Interrupted.left = again
+        ended = call(resume.main, folder)
+    assert ended.code == 0, ended.err
+    return stops
+
+
+def strike(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, number: signal.Signals, call_number: int) -> None:
+    """Send this process a signal at the n-th call of a function."""
+    real, left = getattr(where, name), [call_number]
+
+    def struck(*args: Any, **kwargs: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), number)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(where, name, struck)
 
 
 def fingerprint(run_dir: Path) -> str:

@@ -1,6 +1,5 @@
 """Runs that are killed, at random moments and inside a save, lose nothing; signals end a run with its checkpoint."""
 
-import os
 import random
 import re
 import signal
@@ -16,7 +15,7 @@ import torch
 
 from experiments import resume, text_gan, text_results
 from rl.runtime import checkpoints
-from tests.experiments.helpers import TINY, call, fingerprint, finish, rows, start, succeed, wait_for
+from tests.experiments.helpers import TINY, call, fingerprint, finish, rows, start, strike, succeed, wait_for
 
 ONE_THREAD = [*TINY, "--runtime.threads", "1"]  # the same bits in this process and in others
 FLAGS = ["seqgan", *ONE_THREAD, "--dropout", "0.1", "--steps", "8", "--save-seconds", "0"]
@@ -95,19 +94,6 @@ def test_a_run_killed_three_times_ends_as_if_nothing_had_happened(tmp_path: Path
 def test_no_run_is_lost_by_a_hundred_kills(tmp_path: Path) -> None:
     found = endure(tmp_path, 100, lambda line: print(line, flush=True))
     assert sum(count for doing, count in found.items() if doing.startswith("inside")) >= 10
-
-
-def strike(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, number: signal.Signals, call_number: int) -> None:
-    """Send this process a signal at the n-th call of a function."""
-    real, left = getattr(where, name), [call_number]
-
-    def struck(*args: Any, **kwargs: Any) -> Any:
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), number)
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(where, name, struck)
 
 
 MOMENTS = [

@@ -1,7 +1,6 @@
 """An imitator that was stopped or killed anywhere ends with the same bits as one that was not."""
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -15,9 +14,21 @@ import pytest
 import torch
 
 from experiments import gail, gail_results, resume
-from rl.runtime import Keeper, Stopped, checkpoints
+from rl.runtime import checkpoints
 from tests.experiments import toys
-from tests.experiments.helpers import GAIL_TINY, call, fingerprint, finish, rows, start, succeed, wait_for
+from tests.experiments.helpers import (
+    GAIL_TINY,
+    Interrupted,
+    call,
+    fingerprint,
+    finish,
+    interrupted,
+    rows,
+    start,
+    strike,
+    succeed,
+    wait_for,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,19 +37,6 @@ def _as_before() -> Iterator[None]:
     with toys.registered():
         yield
     torch.set_num_threads(threads)
-
-
-class Interrupted(Keeper):
-    """A keeper to which a signal comes at its n-th call."""
-
-    left = 0
-
-    def __call__(self, step: int) -> None:
-        Interrupted.left -= 1
-        if Interrupted.left == 0:
-            self.save(step)
-            raise Stopped(15)
-        super().__call__(step)
 
 
 @pytest.fixture
@@ -59,18 +57,6 @@ def whole_run(folder: Path, *flags: object) -> Path:
     Interrupted.left = 0
     succeed(gail.main, *flags, "--run-dir", folder)
     return folder
-
-
-def interrupted_run(folder: Path, *flags: object, again: int = 1) -> tuple[Path, int]:
-    """A run stopped after the first round, then after every `again` rounds, to the end; how often it was stopped."""
-    Interrupted.left, stops = 1, 0
-    ended = call(gail.main, *flags, "--run-dir", folder)
-    while ended.code == 143:
-        stops += 1
-        Interrupted.left = again
-        ended = call(resume.main, folder)
-    assert ended.code == 0, ended.err
-    return folder, stops
 
 
 def assert_equal(one: Path, other: Path) -> None:
@@ -130,7 +116,8 @@ def test_a_run_stopped_after_every_round_ends_with_the_same_bits(
 ) -> None:
     arguments = [variant, *GAIL_TINY, *flags(tmp_path), *more.split()]
     whole = whole_run(tmp_path / "whole", *arguments)
-    stopped, stops = interrupted_run(tmp_path / "stopped", *arguments)
+    stopped = tmp_path / "stopped"
+    stops = interrupted(gail.main, stopped, *arguments)
     assert stops == checkpoints.steps(whole)[-1] // (24 if "--horizon 1" in more else 16)
     assert_equal(stopped, whole)
 
@@ -212,19 +199,6 @@ def test_other_demonstrations_are_refused(tmp_path: Path, stoppable: type[Interr
     ended = call(resume.main, tmp_path / "run")
     assert (ended.code, ended.err) == (2, f"error: {demos}: No such file or directory\n")
     assert fingerprint(tmp_path / "run") == before
-
-
-def strike(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, number: signal.Signals, call_number: int) -> None:
-    """Send this process a signal at the n-th call of a function."""
-    real, left = getattr(where, name), [call_number]
-
-    def struck(*args: Any, **kwargs: Any) -> Any:
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), number)
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(where, name, struck)
 
 
 MOMENTS = [

@@ -8,24 +8,11 @@ from pathlib import Path
 import pytest
 
 from experiments import resume, text_gan, text_results
-from rl.runtime import Keeper, Stopped, checkpoints
-from tests.experiments.helpers import TINY, call, fingerprint, rows, succeed
+from rl.runtime import checkpoints
+from tests.experiments.helpers import TINY, Interrupted, call, fingerprint, interrupted, rows, succeed
 
 # dropout and the memory of the best epoch too, so that all that has a state is used
 FLAGS = ["seqgan-loo", *TINY, "--mle-best", "--dropout", "0.1", "--kl-weight", "0.1"]
-
-
-class Interrupted(Keeper):
-    """A keeper to which a signal comes at its n-th call."""
-
-    left = 0
-
-    def __call__(self, step: int) -> None:
-        Interrupted.left -= 1
-        if Interrupted.left == 0:
-            self.save(step)
-            raise Stopped(15)
-        super().__call__(step)
 
 
 @pytest.fixture
@@ -39,15 +26,7 @@ def stoppable(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Interrupted]]:
 
 def interrupted_run(folder: Path, at: int, again: int = 0) -> Path:
     """A run stopped at minibatch `at`, then after every `again` minibatches, to the end."""
-    Interrupted.left = at
-    ended = call(text_gan.main, *FLAGS, "--run-dir", folder)
-    stops = 0
-    while ended.code == 143:
-        stops += 1
-        Interrupted.left = again
-        ended = call(resume.main, folder)
-    assert ended.code == 0, ended.err
-    assert stops > 0
+    assert interrupted(text_gan.main, folder, *FLAGS, at=at, again=again) > 0
     return folder
 
 
