@@ -3,8 +3,10 @@
 A stroke earns D(canvas after it) - D(canvas before it), as in Huang et al. 2019 (arXiv:1903.04411). An episode's sum is
 D(last canvas) - D(black): going round in a circle earns nothing, and so does a stroke that changes nothing. D is held
 at slope one by a gradient penalty, so that no canvas is worth more than its distance from the real ones allows, and it
-is told of all that a painter could try: a generator's best, canvases of random strokes, and real pictures of another
-class than the one asked for. What it is worth in the end is for a classifier to say, of which the reward knows nothing.
+is told of what a painter could try: canvases of random strokes, and real pictures under other labels than their own.
+One that knows its generator's fakes alone (`--alone`) never saw a stroke, and pays more for nonsense than for digits.
+What the canvases are worth is for a classifier to say, of which the reward knows nothing; a reward above REAL's, or the
+same canvas for every episode of a class, is what a frozen opinion leaves to be wished for.
 """
 
 import sys

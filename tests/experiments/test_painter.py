@@ -108,6 +108,7 @@ def test_episodes_have_so_many_strokes_and_repeat_with_their_seed() -> None:
     assert not np.array_equal(first["canvas"], last["canvas"])
     again, _ = env.reset(seed=[1, 9, 3], options={"reset_mask": np.array([True, False, False])})
     assert (again["canvas"][0] == -1).all()
+    assert (last["canvas"][0] != -1).any()  # what was observed stays
     assert np.array_equal(again["canvas"][1:], last["canvas"][1:])
     assert [*again["left"]] == [2, 0, 0]
     classes = [env.reset(seed=seed)[0]["asked"].tolist() for seed in range(40)]
@@ -217,6 +218,7 @@ def test_a_painter_that_is_paid_for_a_frozen_opinion_beats_random_strokes(
 ) -> None:
     e = Experiment(judge_steps=40, rounds=25, samples=512, evaluate_every=25, cache=cache)
     judge, agent = painter.train(e, digits, Engine(Runtime("cpu", "fp32"), 0), tmp_path)
+    assert not any(weight.requires_grad for weight in judge.parameters())
     studio = Studio(e, digits)
     painted, random = (studio.paint(act) for act in (agent.act, at_random))
     assert torch.equal(painted.label, random.label)
@@ -240,7 +242,18 @@ def test_only_a_discriminator_that_learns_changes_while_it_pays(digits: Data, ca
     before = weights(tmp_path / "a", cache, digits, rounds=0)
     assert torch.equal(before, weights(tmp_path / "b", cache, digits, rounds=2))
     assert not torch.equal(before, weights(tmp_path / "c", cache, digits, rounds=2, learns=True))
-    assert not torch.equal(before, weights(tmp_path / "d", cache, digits, rounds=0, alone=True))
+
+
+def test_a_discriminator_that_learns_alone_is_given_nothing_to_judge(
+    digits: Data, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(painter, "half", lambda pictures: asked.append(len(pictures)) or pictures[:32])
+    weights(tmp_path / "a", cache, digits, rounds=0, alone=True)
+    assert asked == []
+    weights(tmp_path / "b", cache, digits, rounds=0)
+    # in every step of the discriminator: the batch under other labels, and scribbles after each of four strokes
+    assert asked == [painter.JUDGE.batch, 4 * painter.SCRIBBLES] * painter.JUDGE.d_steps
 
 
 def test_a_run_leaves_what_every_run_leaves_and_repeats(cache: Path, tmp_path: Path) -> None:
