@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from image_gans.layers import ConditionalBatchNorm2d, DownConv2d, Maps, Rows, SelfAttention2d, UpConv2d
 from image_gans.nets.parts import NORMS, Canvas, FeatureJudge, Normalisation, channels_at, halvings, scaled
 from image_gans.samples import Labels, Pair, Pictures
+from rl.runtime import InputError
 
 SHARED = 32
 """numbers of BigGAN's one embedding of the class, which all blocks read"""
@@ -101,7 +102,7 @@ def _chunks(latent: int, blocks: int) -> list[int]:
     """Cut the noise evenly for the start and each block; what is left over goes to the start."""
     each = latent // (blocks + 1)
     if each == 0:
-        raise ValueError(f"{latent} numbers of noise cannot be cut into {blocks + 1} chunks")
+        raise InputError(f"--latent {latent}: cannot be cut into {blocks + 1} chunks of noise")
     return [latent - each * blocks] + [each] * blocks
 
 

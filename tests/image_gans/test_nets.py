@@ -16,6 +16,7 @@ from image_gans.nets.resnet import ResNetGenerator
 from image_gans.numbers import Numbers
 from image_gans.samples import Pair
 from rl.penalties import input_gradient
+from rl.runtime import InputError
 
 N = Numbers(width=8, latent=6)
 NETS = ("mlp", "dcgan", "resnet", "r3")
@@ -261,7 +262,7 @@ def test_hierarchical_noise_reaches_the_start_and_every_block():
         assert not torch.equal(net(Pair(moved, label)), painted)
     plain = shaken(ResNetGenerator(7, (1, 16, 16), 4, hierarchical=True)).eval()
     assert plain(z).shape == (1, 1, 16, 16)
-    with pytest.raises(ValueError, match="2 numbers of noise cannot be cut into 3 chunks"):
+    with pytest.raises(InputError, match="--latent 2: cannot be cut into 3 chunks of noise"):
         ResNetGenerator(2, (1, 16, 16), 4, hierarchical=True)
 
 
