@@ -27,6 +27,7 @@ MAY_BE_ZERO = (
 SHARES = ("beta1", "beta2", "mixing")
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: what is measured never repeats what was trained on
 FEWEST = 4  # pictures of which each has three neighbours
+NARROWEST = 0.01  # bound of noise: one draw in a hundred lies within
 CACHE = Path("~/.cache/sparring")
 
 
@@ -90,10 +91,16 @@ def kind_of(source: str) -> str:
 def check(e: Experiment) -> None:
     """Raise InputError for a number out of its range."""
     config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES)
-    if e.numbers.average > 1:
-        raise InputError(f"--average {e.numbers.average}: must be at most 1")
-    if e.numbers.lr_decay > 1:
-        raise InputError(f"--lr-decay {e.numbers.lr_decay}: must be at most 1")
+    for name in ("average", "lr_decay", "growing"):
+        if (share := getattr(e.numbers, name)) > 1:
+            raise InputError(f"--{name.replace('_', '-')} {share}: must be at most 1")
+    check_bound(e.numbers.bound)
+
+
+def check_bound(bound: float) -> None:
+    """Raise InputError for a bound within which noise would have to be drawn for minutes."""
+    if bound < NARROWEST:
+        raise InputError(f"--bound {bound}: must be at least {NARROWEST}")
 
 
 def check_fit(e: Experiment, data: Data, engine: Engine) -> None:
@@ -103,6 +110,13 @@ def check_fit(e: Experiment, data: Data, engine: Engine) -> None:
         raise InputError(f"--data {e.data}: no labels, which {e.variant} needs")
     if "pictures" in row.needs and data.kind != "pictures":
         raise InputError(f"--data {e.data}: points, and {e.variant} needs pictures")
+    if n.augmentation != "none" and data.kind != "pictures":
+        raise InputError(f"--augmentation {n.augmentation}: changes pictures, and --data {e.data} are points")
+    if n.augmentation != "none" and not row.augments:
+        raise InputError(f"--augmentation {n.augmentation}: {e.variant} compares pictures, which must stay as they are")
+    for what, pictures in (("train", data.train.images), ("test", data.test.images)):
+        if len(pictures) < FEWEST:
+            raise InputError(f"--data {e.data}: {len(pictures)} {what} pictures, measuring needs at least {FEWEST}")
     if n.batch > len(data.train.images):
         raise InputError(f"--batch {n.batch}: only {len(data.train.images)} pictures in {e.data}")
     if n.batch < 2 and n.d_norm == "batch":
@@ -114,6 +128,10 @@ def check_fit(e: Experiment, data: Data, engine: Engine) -> None:
     for flag, number in (("evaluate-samples", e.evaluate_samples), ("final-samples", e.final_samples)):
         if number < FEWEST:
             raise InputError(f"--{flag} {number}: a distance needs at least {FEWEST} pictures")
+    try:
+        e.cache.expanduser().mkdir(parents=True, exist_ok=True)  # now, not after minutes of training its classifier
+    except OSError as error:
+        raise InputError(f"--cache {e.cache}: {error.strerror}") from None
 
 
 class Cast:

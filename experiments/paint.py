@@ -1,5 +1,6 @@
 """Paint with a trained generator: `python -m experiments.paint RUN_DIR [--labels 3 7] [--between 8]`."""
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from experiments import picture_grid
 from experiments.config import LARGEST, one_line_errors
 from experiments.image_gan import FAMILY
 from experiments.image_results import painted_from
-from experiments.image_setup import Cast, load_data, saved_experiment
+from experiments.image_setup import Cast, check_bound, load_data, saved_experiment
 from experiments.resume import script_of
 from image_gans.variants import VARIANTS
 from image_gans.walks import walk
@@ -91,8 +92,10 @@ def main(arguments: Sequence[str]) -> None:
         if value < least:
             raise InputError(f"--{flag} {value}: must be at least {least}")
     for name, share in (("bound", a.bound), ("truncation", a.truncation)):
-        if share is not None and not share > 0:
-            raise InputError(f"--{name} {share}: must be above zero")
+        if share is not None and not 0 < share < math.inf:
+            raise InputError(f"--{name} {share}: must be above zero, and finite")
+    if a.bound is not None:
+        check_bound(a.bound)
     if not 0 <= a.seed < LARGEST:
         raise InputError(f"--seed {a.seed}: must be zero or more, and below 2^62")
     if a.output.suffix != ".png":

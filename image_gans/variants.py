@@ -99,6 +99,8 @@ class Variant:
     """what the data must have: `labels`, `pictures`"""
     conditional: bool = False
     """whether it paints the class that it is asked for"""
+    augments: bool = True
+    """whether what is judged may be changed on its way: not where samples are compared one by one, or are codes"""
 
 
 PRESETS = ("default", "demo", "paper")
@@ -107,6 +109,7 @@ WIDE = {"width": 256}
 WGAN = {"optimizer": "rmsprop", "g_lr": 5e-5, "d_lr": 5e-5, "d_steps": 5, "d_norm": "none"}
 WGAN_GP = {"beta1": 0.0, "beta2": 0.9, "d_steps": 5, "d_norm": "layer"}
 RESIDUAL = {"net": "resnet", "beta1": 0.0, "beta2": 0.9, "d_norm": "spectral"}
+SMALL_RESIDUAL = {"width": 12, "steps": 2_000, "average": 0.995, "g_lr": 5e-4, "d_lr": 1e-3}
 ZERO_CENTRED = {"beta1": 0.0, "beta2": 0.99, "d_norm": "none", "penalty_weight": 0.1}
 DIRAC = {
     "optimizer": "sgd",
@@ -226,20 +229,25 @@ VARIANTS = {
         "LS-GAN (Qi 2017): margins that grow with the distance of samples",
         by_margins,
         objective=always(LogitReward()),
+        augments=False,
     ),
     "gls-gan": Variant(
         "GLS-GAN (Qi 2017): the same, and margins that are kept still count",
         by_margins,
         objective=always(LogitReward()),
         numbers={"slope": 0.05},
+        augments=False,
     ),
     "aae": Variant(
         "AAE (Makhzani et al. 2015): an autoencoder whose codes look like noise; here with R1",
         aae,
         penalty=r1,
         numbers={"latent": 16, "term_weight": 10.0, "penalty_weight": 0.1},
+        augments=False,
     ),
-    "vae-gan": Variant("VAE/GAN (Larsen et al. 2016): reconstruction in the discriminator's features", vae_gan),
+    "vae-gan": Variant(
+        "VAE/GAN (Larsen et al. 2016): reconstruction in the discriminator's features", vae_gan, augments=False
+    ),
     "cogan": Variant(
         "CoGAN (Liu & Tuzel 2016): pictures and negatives paired by shared weights alone", cogan, needs=PICTURES
     ),
@@ -250,12 +258,16 @@ VARIANTS = {
         "SNGAN (Miyato et al. 2018): residual nets, spectral norm, hinge losses",
         objective=always(Hinge()),
         numbers=RESIDUAL,
+        pictures=SMALL_RESIDUAL,
+        paper={"d_steps": 5},
     ),
     "sagan": Variant(
         "SAGAN (Zhang et al. 2019): self-attention, spectral norm in both nets, the discriminator's rate the higher",
         attentive,
         objective=always(Hinge()),
-        numbers=RESIDUAL | {"attention": True, "condition": "projection", "g_lr": 1e-4, "d_lr": 4e-4},
+        numbers=RESIDUAL | {"attention": True, "condition": "projection"},
+        pictures=SMALL_RESIDUAL | {"d_lr": 2e-3},
+        paper={"g_lr": 1e-4, "d_lr": 4e-4},
         needs=LABELS | PICTURES,
         conditional=True,
     ),
@@ -264,6 +276,8 @@ VARIANTS = {
         big,
         objective=always(Hinge()),
         numbers=RESIDUAL | {"attention": True, "term_weight": 1e-4},
+        pictures=SMALL_RESIDUAL,
+        paper={"g_lr": 5e-5, "d_lr": 2e-4, "d_steps": 2, "beta2": 0.999},
         needs=LABELS | PICTURES,
         conditional=True,
     ),
@@ -273,13 +287,17 @@ VARIANTS = {
         objective=always(Wasserstein()),
         penalty=gradient_penalty,
         numbers={"g_lr": 1e-3, "d_lr": 1e-3, "beta1": 0.0, "beta2": 0.99, "term_weight": 1e-3},
+        pictures={"width": 8, "batch": 32, "steps": 4_000},
+        paper={"latent": 512, "batch": 16, "growing": 0.86},
         needs=PICTURES,
     ),
     "stylegan": Variant(
         "StyleGAN2 (Karras et al. 2020), small: styles for every level, mixed in training",
         styled,
         penalty=r1,
-        numbers=ZERO_CENTRED | {"g_lr": 2e-3, "d_lr": 2e-3, "penalty_every": 16},
+        numbers=ZERO_CENTRED | {"g_lr": 2e-3, "d_lr": 2e-3},
+        pictures={"width": 8, "batch": 32, "g_lr": 1e-3, "d_lr": 1e-3, "penalty_weight": 1.0, "penalty_every": 8},
+        paper={"latent": 512, "penalty_weight": 0.01, "penalty_every": 16},
         needs=PICTURES,
     ),
 }
