@@ -75,7 +75,9 @@ def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str,
     cast = Cast(e, load_data(e), engine)
     names = ("origin", "generator", "discriminator", "average", "clock")
     checkpoints.restore(folder, {name: getattr(cast, name) for name in names}, partial=True)
-    return image_results.summarise(run_dir, e, cast, reference_of(e, cast))
+    with cast.clock.stopped():
+        reference = reference_of(e, cast)
+    return image_results.summarise(run_dir, e, cast, reference, rounds_begun(folder))
 
 
 def parse(arguments: Sequence[str]) -> Experiment:

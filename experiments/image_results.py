@@ -80,9 +80,9 @@ def measure(e: Experiment, cast: Cast, reference: Reference, samples: int) -> di
         return found | dict(cast.players.probe(examined))
 
 
-def summarise(run_dir: Path, e: Experiment, cast: Cast, reference: Reference) -> dict[str, float]:
-    """Write summary.json: the pictures of the last step, and REAL against REAL."""
-    seconds, steps = cast.clock.seconds, e.numbers.steps
+def summarise(run_dir: Path, e: Experiment, cast: Cast, reference: Reference, steps: int) -> dict[str, float]:
+    """Write summary.json: the pictures after so many steps, and REAL against REAL."""
+    seconds = cast.clock.seconds
     summary = measure(e, cast, reference, e.final_samples)
     summary |= {f"real/{name}": value for name, value in reference.real(e.final_samples).items()}
     summary |= {"cpu_seconds": seconds}
@@ -110,7 +110,7 @@ def write_samples(run_dir: Path, step: int, e: Experiment, cast: Cast) -> None:
 
 def finish(run_dir: Path, e: Experiment, cast: Cast, reference: Reference) -> None:
     """Measure at the last step, write the report, and print where it is and the numbers."""
-    summary = summarise(run_dir, e, cast, reference)
+    summary = summarise(run_dir, e, cast, reference, e.numbers.steps)
     page = report.write(run_dir)
     rows = (f"{key:24}{value:12.3f}" for key, value in summary.items())
     print("\n" + "\n".join(rows) + f"\n\nreport: {page}", flush=True)
