@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from experiments import painter, painting
 from experiments.painter import Experiment, Progress, Studio, at_random, worth
@@ -211,6 +212,17 @@ def test_the_same_episodes_are_measured_and_the_draws_of_the_run_stay(digits: Da
     assert len(one.x) >= 30
     assert torch.equal(one.x, studio.paint(at_random).x)
     assert not torch.equal(one.x, other.x)
+
+
+def test_a_row_of_the_grid_is_a_class(tmp_path: Path) -> None:
+    label = torch.arange(10).repeat(3)  # fewer of each than a row has places
+    painter.show(tmp_path, 7, Pair((label / 5 - 1).view(-1, 1, 1, 1).expand(-1, 1, 8, 8), label))
+    with Image.open(tmp_path / "samples" / "step-7.png") as image:
+        grid = np.asarray(image)
+    factor = len(grid) // (10 * 9 + 1)  # a white line before and after each
+    middles = grid[5 * factor :: 9 * factor, 5 * factor :: 9 * factor]
+    expected = as_bytes(torch.arange(10) / 5 - 1).numpy()
+    assert np.array_equal(middles, np.repeat(expected[:, None], 10, 1))
 
 
 def test_a_painter_that_is_paid_for_a_frozen_opinion_beats_random_strokes(
