@@ -44,6 +44,7 @@ def train(e: Experiment, cast: Cast, run_dir: Path, checkpoint: Path | None = No
             for _ in range(n.d_steps):
                 real, latent = players.dealer.deal(*cast.batch())
                 cast.meter.add(discriminator_round(game, real, latent, cast.d_optimizer))
+            cast.agree()
             real, latent = players.dealer.deal(*cast.batch())
             cast.meter.add(generator_round(game, real, latent, cast.g_optimizer))
             cast.average.update(cast.generator)

@@ -169,6 +169,14 @@ class Cast:
             pictures = pictures.contiguous(memory_format=torch.channels_last)
         return pictures, self.labels[rows]
 
+    def agree(self) -> None:
+        """Let all ranks remember the same: each moved an equilibrium's balance or ADA's strength by its own share."""
+        if self.engine.world == 1:
+            return
+        held = {name: value for name, value in self.rules.named_buffers() if value.is_floating_point()}
+        for name, value in self.engine.gather(held).items():
+            held[name].fill_(value)
+
     def remembered(self) -> dict[str, Tensor]:
         """Return the numbers that the rules keep from step to step: an equilibrium's balance, ADA's strength."""
         return {f"d/{name.rpartition('.')[2]}": value for name, value in self.rules.named_buffers() if value.dim() == 0}
