@@ -1,7 +1,7 @@
 """Discriminators that reconstruct: what is reconstructed badly looks fake. EBGAN and BEGAN.
 
-They judge each sample by itself, without batch norm: in a batch of fakes that are all alike, batch norm would leave
-nothing to reconstruct from, and alike they stay.
+As in the papers, EBGAN's decoder has batch norm, which reconstructs fakes badly where they are all alike, and so drives
+them apart; BEGAN's has none, as its errors are compared.
 """
 
 from collections.abc import Callable
@@ -73,14 +73,16 @@ class PullingAway(NoTerms):
 
 def ebgan(n: Numbers, facts: Facts) -> Players:
     """Squared errors and codes that are pulled apart; Zhao et al. 2016 (1609.03126)."""
-    return Players(
-        generator_of(n, facts.shape, n.latent), _judge(n, facts, squared), Plain(n.latent), PullingAway(n.term_weight)
-    )
+    generator, decoder = (generator_of(n, facts.shape, n.latent) for _ in range(2))
+    judge = AutoencoderJudge(encoder_of(n, facts.shape, n.latent), decoder, squared)
+    return Players(generator, judge, Plain(n.latent), PullingAway(n.term_weight))
 
 
 def began(n: Numbers, facts: Facts) -> Players:
     """Absolute errors; the generator is built as the decoder is; Berthelot et al. 2017 (1703.10717)."""
-    return Players(Decoder(n.latent, facts.shape, n.width), _judge(n, facts, absolute), Plain(n.latent))
+    generator, decoder = (Decoder(n.latent, facts.shape, n.width) for _ in range(2))
+    judge = AutoencoderJudge(encoder_of(n, facts.shape, n.latent), decoder, absolute)
+    return Players(generator, judge, Plain(n.latent))
 
 
 def squared(a: Tensor, b: Tensor) -> Tensor:
@@ -91,11 +93,6 @@ def squared(a: Tensor, b: Tensor) -> Tensor:
 def absolute(a: Tensor, b: Tensor) -> Tensor:
     """Give absolute differences."""
     return (a - b).abs()
-
-
-def _judge(n: Numbers, facts: Facts, error: Error) -> Judge:
-    encoder = encoder_of(n, facts.shape, n.latent)
-    return AutoencoderJudge(encoder, Decoder(n.latent, facts.shape, n.width), error)
 
 
 def _level(width: int) -> tuple[nn.Module, nn.Module]:
