@@ -39,15 +39,19 @@ def class_loss(logits: Float[Tensor, "batch classes"], labels: Labels) -> Scalar
 
 @dataclass(frozen=True)
 class ClassTerms:
-    """Both players want every picture's class to be seen: weight times -L_C of section 3."""
+    """The discriminator learns to see the classes of reals, the generator wants its own seen: weight times -L_C.
+
+    Section 3 asks the discriminator for the classes of fakes too. As long as it can tell fakes from reals, both
+    players may then agree on classes of fakes that no real picture shares: on MNIST they did, a seven for a two.
+    """
 
     head: nn.Module
     """from features to class logits; of the discriminator"""
     weight: float
 
     def of_discriminator(self, latent: Pair, real: Seen, fake: Seen) -> dict[str, Scalar]:
-        """Learn to see the classes of reals and of fakes."""
-        return {f"class_{side}": self._loss(seen) for side, seen in (("real", real), ("fake", fake))}
+        """Learn to see the classes of reals."""
+        return {"class": self._loss(real)}
 
     def of_generator(self, latent: Pair, real: Seen, fake: Seen) -> dict[str, Scalar]:
         """Paint so that the class is seen."""
