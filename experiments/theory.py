@@ -28,7 +28,7 @@ DEMONSTRATIONS: dict[str, Callable[[Effort], Shown]] = {
 }
 BODY = """
 <h1>What the theory says</h1>
-<p class="soft">Shown with the library's own objectives, penalties and rounds; {{ seeds }} seed(s) from {{ seed }}
+<p class="soft">Shown with the library's own objectives, penalties and rounds; seeds: {{ seeds }}
 {%- if quick %}, a hundredth of the steps: these numbers mean nothing{% endif %}.</p>
 {% for shown, keys, table in demonstrations %}
 <h2>{{ shown.title }}</h2>
@@ -87,8 +87,7 @@ def main(arguments: Sequence[str]) -> None:
     values = {
         "title": "What the theory says",
         "demonstrations": demonstrations,
-        "seed": effort.seed,
-        "seeds": effort.seeds,
+        "seeds": ", ".join(map(str, effort.each_seed())),
         "quick": asked.quick,
     }
     write_json(asked.output / "summary.json", summary)

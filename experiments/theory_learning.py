@@ -52,9 +52,9 @@ METHODS = {
 LEGEND = [(method.colour, name) for name, method in METHODS.items()]
 CLIPPING = """A discriminator of three layers of 128 learns Wasserstein's objective on the ring of eight Gaussians,
 against the same points with Gaussian noise of size 1. With weights clipped to ±0.01 (RMSProp at 0.00005, as in the
-paper of WGAN) nearly all end up at a bound: the net has two weights. The gradient penalty (RMSProp at 0.001) leaves
-them spread. At the bounds: within 1 % of the size of the largest; all weights and biases count. Gulrajani et al. 2017
-(arXiv 1704.00028), figure 1."""
+paper of WGAN) nearly all end up at a bound (as at the first step, since they start larger): the net has two weights.
+The gradient penalty (RMSProp at 0.001) leaves them spread. At the bounds: within 1 % of the size of the largest; all
+weights and biases count. Gulrajani et al. 2017 (arXiv 1704.00028), figure 1."""
 GAUSSIAN = """Noise that is uniform between 0 and 1 becomes N(0, 1): perceptrons of two layers of 64, batches of 256,
 Adam at 0.001 with momentum 0.5, the rates falling to zero over the second half; all alike, only the rule differs
 (WGAN-GP takes two steps of its discriminator). The distance is the earth mover's between what 4,000 evenly spaced
