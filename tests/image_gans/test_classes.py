@@ -64,7 +64,7 @@ def test_the_discriminator_learns_to_name_classes():
     optimizers = [torch.optim.Adam(net.parameters(), 5e-3) for net in (players.discriminator, players.generator)]
     labels = torch.arange(30) % 3
     pictures = (labels - 1.0).view(-1, 1, 1, 1) + 0.1 * torch.randn(30, *SHAPE)
-    for _ in range(40):
+    for _ in range(120):
         judged = discriminator_round(game, *players.dealer.deal(pictures, labels), optimizers[0])
         painted = generator_round(game, *players.dealer.deal(pictures, labels), optimizers[1])
     assert judged["d/class"] < 0.1
