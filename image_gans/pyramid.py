@@ -4,7 +4,7 @@ Levels run from fine to coarse. Each has a generator and a discriminator of its 
 of them all equals training each by itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -14,17 +14,13 @@ from torch.nn import functional as F
 
 from image_gans.dealing import Deal
 from image_gans.judging import Judge, Verdict
-from image_gans.nets import judge_of
-from image_gans.nets.mlp import MLPGenerator, MLPJudge
+from image_gans.nets import generator_of, judge_of
 from image_gans.numbers import Facts, Numbers
 from image_gans.players import Players
 from image_gans.samples import Labels, Pictures
 
 Pyramid = tuple[Pictures, ...]
 """One picture at several sizes, from fine to coarse, each side half of the one before."""
-
-COARSEST = (512, 512)
-"""hidden layers of the coarsest level's perceptrons"""
 
 
 def down(pictures: Pictures) -> Pictures:
@@ -49,6 +45,11 @@ def sides(side: int) -> list[int]:
     """Return the sides of a picture's levels: down to 8, or to 4 where it has 8."""
     end = 8 if side > 8 else 4
     return [side >> level for level in range(side.bit_length()) if side >> level >= end]
+
+
+def coarse(n: Numbers, side: int) -> Numbers:
+    """Return the numbers of the coarsest level's nets: wide for their side, and perceptrons where it is 4."""
+    return replace(n, net=n.net if side >= 8 else "mlp", width=4 * n.width)
 
 
 class Noise(NamedTuple):
@@ -116,14 +117,14 @@ class Refiner(nn.Module):
 
 
 class LevelGenerators(nn.Module):
-    """A refiner for each level, from fine to coarse, and a perceptron for the coarsest."""
+    """A refiner for each level, from fine to coarse, and a net from noise alone for the coarsest."""
 
     def __init__(self, n: Numbers, shape: tuple[int, ...]) -> None:
         super().__init__()
         channels, side, _ = shape
         *finer, end = sides(side)
         self.refiners = nn.ModuleList(Refiner(channels, n.width) for _ in finer)
-        self.coarsest = MLPGenerator(n.latent, (channels, end, end), COARSEST)
+        self.coarsest = generator_of(coarse(n, end), (channels, end, end), n.latent)
 
     def forward(self, latent: Ladder) -> Pyramid:
         """Paint every level by itself, on low-pass pictures that are given."""
@@ -146,7 +147,7 @@ class LevelJudges(Judge):
         channels, side, _ = shape
         *finer, end = sides(side)
         judges = [judge_of(n, (channels, side, side)) for side in finer]
-        self.judges = nn.ModuleList([*judges, MLPJudge((channels, end, end), COARSEST, "none")])
+        self.judges = nn.ModuleList([*judges, judge_of(coarse(n, end), (channels, end, end))])
 
     def judge(self, x: Pyramid) -> Verdict:
         """Judge every level."""
