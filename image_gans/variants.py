@@ -205,11 +205,15 @@ VARIANTS = {
         "BEGAN (Berthelot et al. 2017): errors of reconstruction in a fixed proportion",
         began,
         objective=lambda n: Equilibrium(n.diversity, n.balance_rate),
-        pictures={"width": 16, "latent": 16, "diversity": 0.9, "balance_rate": 0.1},
+        pictures={"width": 16, "latent": 16, "diversity": 0.9, "balance_rate": 0.1, "steps": 1_500},
         paper={"batch": 16, "latent": 64, "g_lr": 1e-4, "d_lr": 1e-4},
         needs=PICTURES,
     ),
-    "infogan": Variant("InfoGAN (Chen et al. 2016): codes that find the classes without labels", infogan),
+    "infogan": Variant(
+        "InfoGAN (Chen et al. 2016): codes that find the classes without labels",
+        infogan,
+        paper={"latent": 62, "batch": 128, "steps": 50_000, "g_lr": 1e-3},
+    ),
     "acgan": Variant(
         "AC-GAN (Odena et al. 2017): the discriminator names the class", acgan, needs=LABELS, conditional=True
     ),
@@ -218,7 +222,17 @@ VARIANTS = {
         ssgan,
         compares=True,
         reward_weight=0.0,
-        numbers={"net": "mlp"},
+        pictures={"g_lr": 1e-3, "d_lr": 1e-3},
+        paper={
+            "net": "mlp",
+            "width": 250,
+            "latent": 100,
+            "batch": 100,
+            "steps": 180_000,
+            "g_lr": 3e-3,
+            "d_lr": 3e-3,
+            "lr_decay": 1 / 3,
+        },  # fmt: skip
         needs=LABELS,
     ),
     "feature-matching": Variant(
