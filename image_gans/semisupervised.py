@@ -41,7 +41,7 @@ class NoisyPerceptron(nn.Sequential):
 
     def __init__(self, shape: tuple[int, ...], width: int) -> None:
         sizes = (math.prod(shape), 4 * width, 2 * width, width, width, width)
-        sds = (0.3, *[0.5] * 4)
+        sds = (0.6, *[0.5] * 4)  # the paper's 0.3 is for pictures from 0 to 1
         layers = [
             layer
             for sd, (a, b) in zip(sds, pairwise(sizes), strict=True)

@@ -121,6 +121,10 @@ DIRAC = {
     "latent": 1,
     "steps": 500,
 }
+SALIMANS = {
+    "net": "mlp", "width": 250, "latent": 100, "batch": 100, "steps": 180_000, "g_lr": 3e-3, "d_lr": 3e-3,
+    "term_weight": 2.0,
+}  # fmt: skip
 
 VARIANTS = {
     "gan": Variant(
@@ -212,7 +216,7 @@ VARIANTS = {
     "infogan": Variant(
         "InfoGAN (Chen et al. 2016): codes that find the classes without labels",
         infogan,
-        paper={"latent": 62, "batch": 128, "steps": 50_000, "g_lr": 1e-3},
+        paper={"latent": 62, "batch": 128, "steps": 5_000, "g_lr": 1e-3},
     ),
     "acgan": Variant(
         "AC-GAN (Odena et al. 2017): the discriminator names the class", acgan, needs=LABELS, conditional=True
@@ -223,16 +227,7 @@ VARIANTS = {
         compares=True,
         reward_weight=0.0,
         pictures={"g_lr": 1e-3, "d_lr": 1e-3},
-        paper={
-            "net": "mlp",
-            "width": 250,
-            "latent": 100,
-            "batch": 100,
-            "steps": 180_000,
-            "g_lr": 3e-3,
-            "d_lr": 3e-3,
-            "lr_decay": 1 / 3,
-        },  # fmt: skip
+        paper=SALIMANS,
         needs=LABELS,
     ),
     "feature-matching": Variant(
