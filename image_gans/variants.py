@@ -253,7 +253,8 @@ VARIANTS = {
         "AAE (Makhzani et al. 2015): an autoencoder whose codes look like noise; here with R1",
         aae,
         penalty=r1,
-        numbers={"latent": 16, "term_weight": 10.0, "penalty_weight": 0.1},
+        numbers={"g_lr": 2e-3, "d_lr": 2e-3, "term_weight": 30.0, "penalty_weight": 0.3},
+        pictures={"latent": 8},
         augments=False,
     ),
     "vae-gan": Variant(
