@@ -216,6 +216,7 @@ VARIANTS = {
     "infogan": Variant(
         "InfoGAN (Chen et al. 2016): codes that find the classes without labels",
         infogan,
+        pictures={"g_lr": 1e-3, "d_lr": 2e-4, "term_weight": 3.0},
         paper={"latent": 62, "batch": 128, "steps": 5_000, "g_lr": 1e-3},
     ),
     "acgan": Variant(
