@@ -38,6 +38,7 @@ class Depth(nn.Module):
             raise ValueError(f"a net of {self.levels} levels has no depth {value}")
         self.value.fill_(value)
 
+    @torch.compiler.disable  # a compiled net is cut here, and made anew for every level
     def top(self) -> int:
         """Return the finest level that counts; waits for the device."""
         return math.ceil(self.value.item())

@@ -109,6 +109,19 @@ def test_copies_and_checkpoints_know_the_depth() -> None:
     assert again.depth.value.item() == 1.75
 
 
+@pytest.mark.slow
+@torch.no_grad()
+def test_compiled_nets_grow_too() -> None:
+    paint, look = generator(), judge()
+    fast_paint, fast_look = (torch.compile(net, backend="eager") for net in (paint, look.judge))
+    noise = torch.randn(2, 8)
+    for value in (0.3, 1.0, 2.4):
+        paint.depth.set(value)
+        look.depth.set(value)
+        assert_close(fast_paint(noise), paint(noise))
+        assert_close(fast_look(paint(noise)), look.judge(paint(noise)))
+
+
 def test_pictures_are_shown_whole() -> None:
     paint = generator()
     dealer = Coarse(8, 32, paint.depth)
