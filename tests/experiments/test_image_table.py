@@ -1,4 +1,4 @@
-"""Every row of the table of image methods: its rounds run, stay finite, and go on from a checkpoint as if never left."""
+"""Every row of the table of image methods: its rounds run, stay finite, and go on exactly from a checkpoint."""
 
 import math
 from dataclasses import replace

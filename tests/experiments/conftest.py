@@ -1,0 +1,19 @@
+"""What image runs of a second share: a classifier of the digits that is barely trained."""
+
+from pathlib import Path
+
+import pytest
+
+from image_gans.data import load
+from image_gans.metrics import features
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with that classifier; processes find it there too."""
+    folder = tmp_path_factory.mktemp("cache")
+    data = load("digits")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(features, "STEPS", 100)
+        features.net_for(*data.train, data.classes, folder)
+    return folder
