@@ -56,7 +56,7 @@ def sections(run: Run) -> list[Markup]:
     levels = [LEVELS[prefix] for prefix in LEVELS if any(key.startswith(f"{prefix}/") for key in run.summary)]
     figures = [(key, over_steps([Line(*run.series(key), "c0")], [], real_level(run, key))) for key in run.metrics()]
     return [
-        report_parts.summary(run, ROWS),
+        report_parts.summary(run, ROWS, meaning=MEANING),
         page.fragment(SAMPLES, {"grids": grids, "words": words}),
         report_parts.panels(figures, (), levels, MEANING),
     ]

@@ -50,11 +50,15 @@ def sections(run: Run) -> list[Markup]:
 
 
 def summary(
-    run: Run, names: Mapping[str, str], published: Sequence[tuple[str, Values]] = (), source: str = ""
+    run: Run,
+    names: Mapping[str, str],
+    published: Sequence[tuple[str, Values]] = (),
+    source: str = "",
+    meaning: Mapping[str, str] = MEANING,
 ) -> Markup:
     """Return the table of the summary, a row for each prefix; `names` has the first rows' words."""
     keys, table = summary_table(run.summary, names)
-    values = {"keys": keys, "table": table, "published": published, "source": source}
+    values = {"keys": keys, "table": table, "published": published, "source": source, "meaning": meaning}
     return page.fragment(SUMMARY, values)
 
 
