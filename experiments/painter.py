@@ -1,9 +1,9 @@
 """A discriminator as a reward: `python -m experiments.painter [--flags]`; learn to judge, freeze, paint.
 
 A stroke earns D(canvas after it) - D(canvas before it), as in Huang et al. 2019 (arXiv:1903.04411). An episode's sum is
-D(last canvas) - D(black): going round in a circle earns nothing, and so does a stroke that changes nothing. D is held
-at slope one by a gradient penalty, so that no canvas is worth more than its distance from the real ones allows, and it
-is told of what a painter could try: canvases of random strokes, and real pictures under other labels than their own.
+D(last canvas) - D(black): going round in a circle earns nothing, and so does a stroke that changes nothing. A gradient
+penalty wants D's slope to be one between the real canvases and the fakes it is told of, no further; so it is told of
+what a painter could try: canvases of random strokes, and real pictures under other labels than their own.
 One that knows its generator's fakes alone (`--alone`) never saw a stroke, and pays more for nonsense than for digits.
 What the canvases are worth is for a classifier to say, of which the reward knows nothing; a reward above REAL's, or the
 same canvas for every episode of a class, is what a frozen opinion leaves to be wished for.
