@@ -475,7 +475,7 @@ def test_the_manifest_lists_sizes_and_hashes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["Adam", "RMSprop"])
 def test_an_optimizer_goes_on_where_weights_lie_as_channels_last(tmp_path: Path, kind: str) -> None:
-    """A fused step reads weights and its own memory in the order of their bytes, and files hold none but the plain one."""
+    """A fused step reads weights and its own memory in the order of their bytes; files hold the plain order alone."""
 
     def made() -> tuple[nn.Module, torch.optim.Optimizer]:
         net = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
