@@ -77,5 +77,3 @@ class Classes:
     def show(self, generator: nn.Module, latent: Any) -> Pictures:
         """Paint."""
         return generator(latent).x
-
-
