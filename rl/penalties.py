@@ -10,17 +10,15 @@ with its action). Its floating-point tensors are differentiated, interpolated an
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
 from rl.discriminator import Discriminator, full_precision
+from rl.second_order import twice_differentiable
 
 X = TypeVar("X")
 Scalar = Float[Tensor, ""]
@@ -44,7 +42,7 @@ def input_gradient(discriminator: Discriminator[X], x: X) -> X:
     """
     wanted = [_is_floating(leaf) for leaf in _leaves(x)]
     leaves = [full_precision(leaf.detach()).requires_grad_(want) for leaf, want in zip(_leaves(x), wanted, strict=True)]
-    with _twice_differentiable(leaves[0].device.type):
+    with twice_differentiable(leaves[0].device.type):
         logits = full_precision(discriminator(_rebuild(x, iter(leaves))))
         inputs = [leaf for leaf in leaves if leaf.requires_grad]
         found = torch.autograd.grad(logits.sum(), inputs, create_graph=True, allow_unused=True)
@@ -229,29 +227,6 @@ class Sum(nn.Module):
         for penalty in self.penalties:
             total = total + penalty(discriminator, real, fake)
         return total
-
-
-class _PlainRecurrence(TorchFunctionMode):
-    """cuDNN's recurrent kernels have no second derivative; convolutions keep cuDNN."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if getattr(func, "__name__", "") in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
-            with torch.backends.cudnn.flags(enabled=False):
-                return func(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def _twice_differentiable(device: str) -> Iterator[None]:
-    with (
-        torch.enable_grad(),
-        torch.autocast(device, enabled=False),
-        sdpa_kernel(SDPBackend.MATH),
-        _PlainRecurrence(),
-    ):
-        yield
 
 
 def _squared_norms(x: object) -> Float[Tensor, "batch"]:
