@@ -17,7 +17,7 @@ from rl.control.encoder import Encoder
 from rl.control.spaces import Actions, Observations, Part
 from rl.control.transitions import Transitions
 from rl.discriminator import evaluating
-from rl.objectives import AnyObjective, MaliGAN, Objective, Relativistic
+from rl.objectives import AnyObjective, MaliGAN, Objective, Relativistic, RelativisticAverage
 from rl.runtime import checkpoints
 from rl.runtime.errors import InputError, closest, one_line
 
@@ -44,7 +44,7 @@ class LearnedReward:
     """what a termination, never a time limit, earns besides"""
 
     def __post_init__(self) -> None:
-        if isinstance(self.objective, MaliGAN | Relativistic):
+        if isinstance(self.objective, MaliGAN | Relativistic | RelativisticAverage):
             raise InputError(
                 f"learned reward: objective: {type(self.objective).__name__} pays a step by the others of its batch"
             )

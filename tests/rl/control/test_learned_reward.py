@@ -7,7 +7,7 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from torch import nn
 
-from rl import AIRL, FAIRL, GAIL, LeastSquares, MaliGAN, NonSaturating, Relativistic
+from rl import AIRL, FAIRL, GAIL, LeastSquares, MaliGAN, NonSaturating, Relativistic, RelativisticAverage
 from rl.control import spaces
 from rl.control.discriminators import ShapedDiscriminator, StateReward, StepDiscriminator
 from rl.control.encoder import Encoder
@@ -248,7 +248,7 @@ def test_an_objective_of_the_users_own_pays_but_is_not_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("objective", [MaliGAN(), Relativistic()])
+@pytest.mark.parametrize("objective", [MaliGAN(), Relativistic(), RelativisticAverage()])
 def test_what_a_step_earns_depends_on_no_other_step(objective):
     with pytest.raises(InputError, match=f"{type(objective).__name__} pays a step by the others"):
         made(objective=objective)
