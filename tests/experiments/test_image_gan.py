@@ -145,6 +145,8 @@ def test_a_seed_repeats_and_another_differs_and_measuring_changes_nothing(
     assert run("again") == once
     assert run("saved", "--save-seconds", 0) == once
     assert run("other", "--seed", 1)[0] != once[0]
+    orders = [checkpoints.load(checkpoints.newest(tmp_path / name))["order"] for name in ("once", "other")]
+    assert repr(tensors(orders[0])) != repr(tensors(orders[1]))
     run("often", "--evaluate-every", 1, "--evaluate-samples", 50)
     run("never", "--evaluate-every", 10**9)
     states = [checkpoints.load(checkpoints.newest(tmp_path / name)) for name in ("once", "often", "never")]
@@ -315,6 +317,27 @@ def test_the_batch_is_of_the_data(tiny: list[str]) -> None:
     stored = ((pictures + 1) * 127.5).round().to(torch.uint8)
     labels = torch.cat([pair[1] for pair in seen]).tolist()
     assert [by_bytes[picture.numpy().tobytes()] for picture in stored.contiguous()] == labels
+
+
+def test_the_discriminator_plays_its_steps_on_fresh_pictures(
+    tmp_path: Path, unmeasured: None, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played: list[tuple[str, bytes]] = []
+
+    def watched(name: str) -> Any:
+        real_round = getattr(image_gan, name)
+
+        def play(game: Any, real: Any, latent: Any, optimizer: Any) -> Any:
+            played.append((name[0], real.numpy().tobytes()))
+            return real_round(game, real, latent, optimizer)
+
+        return play
+
+    for name in ("discriminator_round", "generator_round"):
+        monkeypatch.setattr(image_gan, name, watched(name))
+    trained(tmp_path / "run", "dcgan", *tiny, "--d-steps", 3, "--steps", 2)
+    assert "".join(who for who, _ in played) == "dddgdddg"
+    assert len({pictures for _, pictures in played}) == 8
 
 
 @pytest.fixture(scope="module")
