@@ -88,7 +88,7 @@ def summarise(run_dir: Path, e: Experiment, cast: Cast, reference: Reference, st
     summary |= {"cpu_seconds": seconds}
     if "real/fid" in summary:
         summary["fid_real"] = summary["real/fid"]
-    summary["images_per_second"] = steps * e.numbers.batch / max(seconds, 1e-9)
+    summary["images_per_second"] = steps * e.numbers.d_steps * e.numbers.batch / max(seconds, 1e-9)
     write_json(run_dir / "features.json", {"features": reference.features})
     write_json(run_dir / "summary.json", summary)
     return summary

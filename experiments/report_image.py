@@ -26,7 +26,7 @@ MEANING = COMMON | {
     "class_accuracy": "share of pictures that the classifier takes for the class asked for",
     "nearest_train": "median distance to the nearest train picture over that of test pictures: far below 1 is copying",
     "memorised": "share of pictures nearer to a train picture than the nearest hundredth of test pictures",
-    "images_per_second": "real pictures used for each CPU second of training",
+    "images_per_second": "real pictures that the discriminator learned from, for each CPU second of training",
     "cpu_seconds": "of training, over all threads; measuring left out",
     "d/accuracy": "of the discriminator on its own batches",
     "d/balance": "BEGAN's k: weight of the fakes",
