@@ -43,8 +43,8 @@ class Numbers:
     average: float = 0.999
     """decay of the averaged generator, which is the one that is shown and measured; 0: the generator itself"""
     augmentation: Literal["none", "diffaugment", "ada"] = "none"
-    """what the discriminator sees of pictures: as they are, DiffAugment's changes, or ADA's adaptive ones, whose strength
-    follows the sign of the logits of reals: for objectives to which that sign means something"""
+    """what the discriminator sees of pictures: as they are, DiffAugment's changes, or ADA's adaptive ones, whose
+    strength follows the sign of the logits of reals: for objectives to which that sign means something"""
     penalty_weight: float = 10.0
     """of the method's penalty"""
     penalty_every: int = 1
