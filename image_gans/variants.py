@@ -300,7 +300,7 @@ VARIANTS = {
         objective=always(Wasserstein()),
         penalty=gradient_penalty,
         numbers={"g_lr": 1e-3, "d_lr": 1e-3, "beta1": 0.0, "beta2": 0.99, "term_weight": 1e-3},
-        pictures={"width": 8, "batch": 32, "steps": 4_000},
+        pictures={"width": 8, "batch": 32, "g_lr": 2e-3, "d_lr": 4e-3, "growing": 0.5, "average": 0.995},
         paper={"latent": 512, "batch": 16, "growing": 0.86},
         needs=PICTURES,
     ),
