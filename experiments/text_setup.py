@@ -21,7 +21,7 @@ from seqgan.variants import FILTERS, VARIANTS, Numbers
 
 MAY_BE_ZERO = (
     "steps", "length", "valid", "mle_epochs", "mle_decay", "g_steps", "kl_weight", "entropy_weight", "d_l2",
-    "d_pretrain", "d_rounds", "seed", "save_seconds", "threads",
+    "d_pretrain", "d_rounds", "seed", "data_seed", "save_seconds", "threads",
 )  # fmt: skip
 SHARES = ("dropout", "d_dropout")
 HEADS = 4  # of a transformer
@@ -51,7 +51,9 @@ class Experiment:
     hub_column: str = "text"
     """column of an hf:NAME data set"""
     seed: int = 0
-    """of the data, the weights and the draws"""
+    """of the weights and the draws"""
+    data_seed: int = 0
+    """of an oracle, what it says, and which sentences are held out"""
     run_dir: Path | None = None
     """where the run is kept; none: runs/FAMILY-VARIANT-DATE"""
     evaluate_every: int = 10
@@ -63,7 +65,7 @@ class Experiment:
     sweep_samples: int = 2_000
     """sentences at each temperature of the quality-diversity curves"""
     start_from: Path | None = None
-    """a run whose pretrained generator to start from, instead of pretraining one (the same --seed keeps its data)"""
+    """a run whose pretrained generator to start from, instead of pretraining one (the same --data-seed keeps its data)"""
     save_seconds: float = 60.0
     """seconds between checkpoints"""
     runtime: Runtime = field(default_factory=Runtime)
@@ -76,11 +78,11 @@ def load_corpus(e: Experiment) -> Corpus:
     if kind == "oracle":
         if e.test:
             raise InputError(f"--test {e.test}: the oracle draws test sentences itself (--test-sentences)")
-        oracle = load_oracle(e.oracle_params) if e.oracle_params else draw_oracle(n.vocabulary, seed=e.seed)
+        oracle = load_oracle(e.oracle_params) if e.oracle_params else draw_oracle(n.vocabulary, seed=e.data_seed)
         if n.valid >= n.sentences:
             raise InputError(f"--valid {n.valid}: only {n.sentences} sentences (--sentences)")
         return oracle_corpus(
-            oracle, sentences=n.sentences, valid=n.valid, test=n.test_sentences, length=n.length or 20, seed=e.seed
+            oracle, sentences=n.sentences, valid=n.valid, test=n.test_sentences, length=n.length or 20, seed=e.data_seed
         )
     if e.oracle_params:
         raise InputError(f"--oracle-params {e.oracle_params}: needs --corpus oracle, not {e.corpus}")
@@ -90,13 +92,13 @@ def load_corpus(e: Experiment) -> Corpus:
         parts = [read_ids(Path(name)) for name in files]
         if n.length not in (0, parts[0].shape[1]):
             raise InputError(f"--length {n.length}: the sentences of {e.corpus} have {parts[0].shape[1]} tokens")
-        return ids_corpus(parts[0], parts[1] if e.test else parts[0][:0], valid=n.valid, seed=e.seed)
+        return ids_corpus(parts[0], parts[1] if e.test else parts[0][:0], valid=n.valid, seed=e.data_seed)
     if kind == "hub":
         lines = [read_hub(name.removeprefix("hf:"), e.hub_split, e.hub_column, e.units) for name in files]
     else:
         lines = [read_lines(Path(name), e.units) for name in files]
     test = lines[1] if e.test else []
-    return text_corpus(lines[0], test, units=e.units, at_least=e.at_least, length=n.length, valid=n.valid, seed=e.seed)
+    return text_corpus(lines[0], test, units=e.units, at_least=e.at_least, length=n.length, valid=n.valid, seed=e.data_seed)
 
 
 def kind_of(flag: str, source: str) -> Literal["oracle", "ids", "hub", "text"]:

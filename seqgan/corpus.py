@@ -101,8 +101,13 @@ def text_corpus(
 ) -> Corpus:
     """Return a corpus of words or characters; without `test` a tenth of `train` is held out for it.
 
-    The vocabulary is that of train. Length 0 is that of the longest sentence of all.
+    Sentences of `train` that stand in `test` are left out. The vocabulary is that of train. Length 0 is that of the
+    longest sentence of all.
     """
+    tested = {tuple(sentence) for _, sentence in test}
+    train = [line for line in train if tuple(line[1]) not in tested]
+    if not train:
+        raise InputError("--corpus: every sentence of it stands in --test")
     length = length or max(len(sentence) for _, sentence in (*train, *test))
     vocabulary = Vocabulary.of((sentence for _, sentence in train), units, at_least=at_least)
     return split(vocabulary.encode(train, length), vocabulary.encode(test, length), vocabulary, BOUNDARY, valid, seed)

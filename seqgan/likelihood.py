@@ -47,9 +47,9 @@ def nll(generator: Generator, tokens: Int[Tensor, "sentences time"]) -> float:
 
 def mle_loss(generator: Generator, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
     """Return the mean negative log-likelihood of the tokens that were said, nats per token."""
-    features = generator.features(tokens).flatten(0, 1)
-    mask = counted(tokens, generator.end).flatten()
-    targets, scales = tokens.flatten(), mask.float() / mask.sum()
+    mask = counted(tokens, generator.end)
+    features, targets = generator.features(tokens)[mask], tokens[mask]  # what was not said costs no logits
+    scales = torch.full_like(targets, 1 / len(targets), dtype=torch.float32)
     if features.device.type == "cpu" and features.dtype == torch.float32:
         return linear_nll(features, generator.head.weight, generator.head.bias, targets, scales)
     losses = F.cross_entropy(generator.head(features).float(), targets, reduction="none")

@@ -9,13 +9,13 @@ from torch import Tensor
 from image_gans.data import Data
 from image_gans.metrics.feature_nets import Net
 from image_gans.metrics.features import net_for
-from image_gans.metrics.frechet import frechet_distance
 from image_gans.metrics.inception import inception_score
 from image_gans.metrics.kernel import kernel_distance
 from image_gans.metrics.modes import class_modes, modes, stacked_modes
 from image_gans.metrics.neighbours import Neighbours, memorisation, nearest, precision_recall
 from image_gans.points import MIXTURES
 from image_gans.samples import Labels
+from rl.frechet import frechet_distance
 from rl.runtime import InputError
 
 LIMIT = 10_000  # training pictures that fakes are compared with as a set

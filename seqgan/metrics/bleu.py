@@ -5,28 +5,15 @@ any single reference holds it. Scoring is then a look-up, whatever the number of
 BLEU: Papineni et al. 2002; Self-BLEU: Texygen (Zhu et al. 2018); smoothing: method 1 of Chen and Cherry 2014.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Float
 
-Integers = npt.NDArray[np.int64]
-Sentences = Sequence[Sequence[Hashable]]
+from seqgan.metrics.grams import Integers, Sentences, Text, find, key, lay_out, number_words
 
 SMOOTHED_HITS = 0.1  # method 1: what counts instead of no hit at all
-
-
-@dataclass(frozen=True)
-class _Text:
-    """Sentences laid end to end: per place the token's id, its sentence and the tokens left from there on."""
-
-    tokens: Integers  # an unknown word has the last id, which no reference holds
-    sentence: Integers
-    left: Integers
-    lengths: Integers
 
 
 @dataclass(frozen=True)
@@ -75,8 +62,8 @@ class BleuIndex:
         if not len(references):
             raise ValueError("BLEU needs at least one reference")
         self.max_order = _checked(max_order)
-        self._vocabulary = _vocabulary(references)
-        text = _lay_out(references, self._vocabulary)
+        self._vocabulary = number_words(references)
+        text = lay_out(references, self._vocabulary)
         self._lengths = np.unique(text.lengths)
         self._keys: list[Integers] = []  # order by order: the sorted keys of the n-grams that occur
         self._most: list[Integers] = []  # and the most often that one reference holds each
@@ -94,15 +81,15 @@ class BleuIndex:
 
     def hits(self, hypotheses: Sentences) -> Hits:
         """Look up the n-grams of each hypothesis; all that sentence and corpus BLEU are made of."""
-        text = _lay_out(hypotheses, self._vocabulary)
+        text = lay_out(hypotheses, self._vocabulary)
         found = np.zeros((len(hypotheses), self.max_order))
         place, gram = np.arange(len(text.tokens)), text.tokens
         for n, (keys, most) in enumerate(zip(self._keys, self._most, strict=True)):
             if n:  # an n-gram can only be known where the one shorter is
                 go_on = text.left[place] > n
                 place, gram = place[go_on], gram[go_on]
-                gram = _key(gram, text.tokens[place + n], len(self._vocabulary))
-            gram, known = _find(keys, gram)
+                gram = key(gram, text.tokens[place + n], len(self._vocabulary))
+            gram, known = find(keys, gram)
             place, gram = place[known], gram[known]
             counts = _count_pairs(gram, text.sentence[place], len(hypotheses))
             found[:, n] = _clipped(counts, most[counts.gram], len(hypotheses))
@@ -117,8 +104,8 @@ def self_bleu(sentences: Sentences, max_order: int = 5) -> Float[np.ndarray, "se
     if len(sentences) < 2:
         raise ValueError("Self-BLEU needs at least two sentences")
     _checked(max_order)
-    vocabulary = _vocabulary(sentences)
-    text = _lay_out(sentences, vocabulary)
+    vocabulary = number_words(sentences)
+    text = lay_out(sentences, vocabulary)
     found = np.zeros((len(sentences), max_order))
     for n, (_, counts) in enumerate(_count_grams(text, vocabulary, max_order)):
         found[:, n] = _clipped(counts, _most_elsewhere(counts), len(sentences))
@@ -131,29 +118,7 @@ def _checked(max_order: int) -> int:
     return max_order
 
 
-def _vocabulary(sentences: Sentences) -> dict[Hashable, int]:
-    words = dict.fromkeys(chain.from_iterable(sentences))
-    return {word: number for number, word in enumerate(words)}
-
-
-def _lay_out(sentences: Sentences, vocabulary: dict[Hashable, int]) -> _Text:
-    lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
-    words: Iterable[Hashable] = chain.from_iterable(sentences)
-    tokens = np.fromiter((vocabulary.get(word, len(vocabulary)) for word in words), np.int64, int(lengths.sum()))
-    ends = np.repeat(np.cumsum(lengths), lengths)
-    sentence = np.repeat(np.arange(len(sentences)), lengths)
-    return _Text(tokens, sentence, ends - np.arange(len(tokens)), lengths)
-
-
-def _key(prefix: Integers, token: Integers, words: int) -> Integers:
-    """One number for an n-gram: number of its first n - 1 tokens times token ids (words and unknown) plus its last.
-
-    The prefixes are numbered by occurrence, so a key stays below (tokens in the text) x (vocabulary) at any order.
-    """
-    return prefix * (words + 1) + token
-
-
-def _count_grams(text: _Text, vocabulary: dict[Hashable, int], max_order: int) -> Iterable[tuple[Integers, _Counts]]:
+def _count_grams(text: Text, vocabulary: dict[Hashable, int], max_order: int) -> Iterable[tuple[Integers, _Counts]]:
     """Order by order: the sorted distinct keys, and the count of each n-gram (its place in the keys) per sentence."""
     place = np.arange(len(text.tokens))
     gram = text.tokens
@@ -161,7 +126,7 @@ def _count_grams(text: _Text, vocabulary: dict[Hashable, int], max_order: int) -
         if n:
             go_on = text.left[place] > n
             place, gram = place[go_on], gram[go_on]
-            gram = _key(gram, text.tokens[place + n], len(vocabulary))
+            gram = key(gram, text.tokens[place + n], len(vocabulary))
         keys, gram = np.unique(gram, return_inverse=True)
         yield keys, _count_pairs(gram, text.sentence[place], len(text.lengths))
 
@@ -171,14 +136,6 @@ def _count_pairs(gram: Integers, sentence: Integers, sentences: int) -> _Counts:
     starts = np.flatnonzero(np.diff(pairs, prepend=-1))
     gram, sentence = np.divmod(pairs[starts], max(sentences, 1))
     return _Counts(gram, sentence, np.diff(starts, append=len(pairs)))
-
-
-def _find(keys: Integers, wanted: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
-    """Look up each wanted number in sorted `keys`: its place, and whether it is there."""
-    if not len(keys):
-        return wanted, np.zeros(len(wanted), dtype=bool)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return at, keys[at] == wanted
 
 
 def _clipped(counts: _Counts, most: Integers, sentences: int) -> Float[np.ndarray, " sentences"]:

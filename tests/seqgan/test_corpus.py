@@ -5,6 +5,7 @@ import sys
 import types
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +105,21 @@ def test_a_text_is_split_at_random_and_nothing_is_lost() -> None:
 
 def test_a_test_set_of_its_own_is_kept_in_order() -> None:
     corpus = text_corpus(
-        lines("a b", "a", "b"), lines("b z b", "a"), units="word", at_least=1, length=0, valid=1, seed=0
+        lines("a b", "a b a", "b"), lines("b z b", "a"), units="word", at_least=1, length=0, valid=1, seed=0
     )
     assert corpus.length == 3  # the longest sentence of all
     assert corpus.vocabulary.decode(corpus.test, corpus.end) == [["b", "<unk>", "b"], ["a"]]
     assert (len(corpus.train), len(corpus.valid)) == (2, 1)
+
+
+def test_what_stands_in_test_is_not_learned_from() -> None:
+    build = partial(text_corpus, units="word", at_least=1, length=0, valid=0, seed=0)
+    corpus = build(lines("a b", "c", "a", "c", "b a"), lines("c", "b"))
+    learned = corpus.vocabulary.decode(corpus.train, corpus.end)
+    assert sorted(map(tuple, learned)) == [("a",), ("a", "b"), ("b", "a")]
+    assert "c" not in corpus.vocabulary.words
+    with pytest.raises(InputError, match="every sentence of it stands in --test"):
+        build(lines("a", "b"), lines("b", "a", "c"))
 
 
 def test_too_few_sentences_to_hold_any_out() -> None:

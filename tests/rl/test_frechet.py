@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from image_gans.metrics.frechet import frechet_distance, root
+from rl.frechet import frechet_distance, root
 
 
 def draw(rows: int, features: int, seed: int) -> torch.Tensor:
