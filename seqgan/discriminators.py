@@ -71,7 +71,7 @@ class ConvDiscriminator(nn.Module):
                 return max_conv(embedded, *self.weights)
             memory = memory_for_windows(embedded, (width for width, _ in self.filters()))
             rows = ((windows_in(memory, embedded, width), weight) for width, weight in self.filters())
-            return torch.cat([(x @ w.t()).view(len(tokens), -1, len(w)).amax(1) for x, w in rows], 1)
+            return torch.cat([(x @ w.t()).view(len(embedded), -1, len(w)).amax(1) for x, w in rows], 1)
         channels = embedded.transpose(1, 2)
         return torch.cat(
             [
@@ -81,13 +81,16 @@ class ConvDiscriminator(nn.Module):
             1,
         )
 
-    def judge_pooled(self, pooled: Float[Tensor, "batch features"]) -> Float[Tensor, "batch"]:
-        """Return the logit of pooled features: bias, ReLU, highway (Srivastava et al. 2015), dropout, output."""
+    def features(self, pooled: Float[Tensor, "*rows features"]) -> Float[Tensor, "*rows features"]:
+        """Return what the output layer reads: bias, ReLU, highway (Srivastava et al. 2015)."""
         x = F.relu(pooled + self.bias)
         transformed = self.transform(x)
         gate = torch.sigmoid(transformed if self.gate is self.transform else self.gate(x))
-        x = x + gate * (F.relu(transformed) - x)
-        logits: Tensor = self.output(self.dropout(x))[:, 0]
+        return x + gate * (F.relu(transformed) - x)
+
+    def judge_pooled(self, pooled: Float[Tensor, "batch features"]) -> Float[Tensor, "batch"]:
+        """Return the logit of pooled features: their features, dropout, output."""
+        logits: Tensor = self.output(self.dropout(self.features(pooled)))[:, 0]
         return logits
 
 

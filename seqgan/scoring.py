@@ -14,7 +14,6 @@ from seqgan.discriminators import ConvDiscriminator
 HEAD_ROWS = 256  # rows that pass the highway at once: they stay in the cache
 
 
-@torch.no_grad()
 def judge_completions(
     discriminator: ConvDiscriminator,
     tokens: Int[Tensor, "batch time"],
@@ -22,12 +21,25 @@ def judge_completions(
     *,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> tuple[Float[Tensor, "batch"], Float[Tensor, "prefixes batch samples"]]:
-    """Return the logits of the sentences and of their completions, dropout off.
+    """Return the logits of the sentences and of their completions, dropout off."""
+    return score_completions(discriminator, discriminator.judge_pooled, tokens, completions, autocast=autocast)
+
+
+@torch.no_grad()
+def score_completions(
+    discriminator: ConvDiscriminator,
+    score_pooled: Callable[[Float[Tensor, "rows features"]], Float[Tensor, "rows"]],
+    tokens: Int[Tensor, "batch time"],
+    completions: Int[Tensor, "prefixes batch samples time"],
+    *,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> tuple[Float[Tensor, "batch"], Float[Tensor, "prefixes batch samples"]]:
+    """Return one number for each sentence and each completion, a function of its pooled features; dropout off.
 
     For each filter width one table holds, for each place in the filter, the response to every word of the vocabulary;
     a window's response is then a sum of `width` table rows. A window that lies inside the prefix is the sentence's own:
     only windows that reach past the prefix are summed, and the maximum is taken with the running maximum of the
-    sentence's windows before them. Equal to judging every row by itself up to float32 rounding.
+    sentence's windows before them. Equal to scoring every row by itself up to float32 rounding.
 
     Memory: one table (vocabulary * width * filters floats) and the pooled features of all rows.
     """
@@ -40,8 +52,8 @@ def judge_completions(
         pool_by_table(table(discriminator.embedding.weight, weight, width), width, tokens, completions, columns)
         column += len(weight)
     with evaluating(discriminator), autocast():
-        logits = torch.cat([discriminator.judge_pooled(part) for part in pooled.split(HEAD_ROWS)]).float()
-    return logits[:batch], logits[batch:].view(prefixes, batch, samples)
+        scores = torch.cat([score_pooled(part) for part in pooled.split(HEAD_ROWS)]).float()
+    return scores[:batch], scores[batch:].view(prefixes, batch, samples)
 
 
 def table(
