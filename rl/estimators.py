@@ -100,6 +100,16 @@ def exact(action_log_probs: PerAction, action_values: PerAction, mask: Mask) -> 
     return -_per_row((probs * _on_actions(action_values.detach(), mask)).sum(-1))
 
 
+def gumbel_softmax(logits: Float[Tensor, "*places actions"], temperature: float) -> Float[Tensor, "*places actions"]:
+    """Sample a point of the simplex, softmax((logits + Gumbel) / temperature); Jang et al. 2017 (1611.01144), eq. 2.
+
+    Its largest coordinate is exactly categorical at any temperature; as the temperature falls all mass goes there.
+    """
+    logits = full_precision(logits)
+    exponential = torch.empty_like(logits).exponential_().clamp(min=torch.finfo(logits.dtype).tiny)
+    return ((logits - exponential.log()) / temperature).softmax(-1)
+
+
 def straight_through_gumbel(
     logits: Float[Tensor, "*places actions"], temperature: float
 ) -> Float[Tensor, "*places actions"]:
@@ -108,9 +118,7 @@ def straight_through_gumbel(
     The forward sample is exactly categorical; the gradient is biased, the less the lower the temperature, at the
     price of its variance.
     """
-    logits = full_precision(logits)
-    exponential = torch.empty_like(logits).exponential_().clamp(min=torch.finfo(logits.dtype).tiny)
-    soft = ((logits - exponential.log()) / temperature).softmax(-1)
+    soft = gumbel_softmax(logits, temperature)
     hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
     return hard + (soft - soft.detach())
 
