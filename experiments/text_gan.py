@@ -21,14 +21,8 @@ from experiments.text_setup import (
     saved_experiment,
 )
 from rl.runtime import Engine, InputError, Keeper, Log, Stop, Stopped, checkpoints, closest, exit_codes, rundir
-from seqgan.adversarial import GeneratorGoal, discriminator_round, generator_round
 from seqgan.corpus import Corpus
-from seqgan.discriminators import OutputL2
 from seqgan.evaluation import measure
-from seqgan.generators import sharpen
-from seqgan.likelihood import nll
-from seqgan.pretraining import mle_round
-from seqgan.sampling import speak
 from seqgan.variants import PRESETS, VARIANTS
 
 FAMILY = "text_gan"
@@ -36,16 +30,9 @@ FAMILY = "text_gan"
 
 def train(e: Experiment, corpus: Corpus, engine: Engine, run_dir: Path, checkpoint: Path | None = None) -> None:
     """Run or continue: speak by maximum likelihood, learn to judge, argue; then measure at the last step."""
-    n, cast, variant = e.numbers, Cast(e, corpus, engine), VARIANTS[e.variant]
-    at, meter, generator = cast.at, cast.meter, cast.generator
+    n, cast = e.numbers, Cast(e, corpus, engine)
+    at, meter, players = cast.at, cast.meter, cast.players
     real = corpus.train.to(engine.device)
-    goal = GeneratorGoal(
-        variant.reward(generator, cast.discriminator, variant.objective, n, engine),
-        variant.baseline,
-        n.kl_weight,
-        n.sharpness,
-        n.entropy_weight,
-    )
     mle_epochs = 0 if e.start_from else n.mle_epochs
     with Stop() as stop, Log(run_dir, total=mle_epochs + n.d_pretrain + n.steps) as log:
         keeper = Keeper(run_dir, cast.parts(log), stop, seconds=e.save_seconds)
@@ -61,19 +48,19 @@ def train(e: Experiment, corpus: Corpus, engine: Engine, run_dir: Path, checkpoi
             log.progress("maximum likelihood", epoch, mle_epochs)
             for _ in at.loop("batches", len(cast.sentences)):
                 batch = real[engine.shard(next(cast.sentences)).to(engine.device)]
-                meter.add(mle_round(generator, batch, cast.mle_optimizer, engine, clip=5.0))
+                meter.add(players.imitate(batch))
                 keeper(epoch)
-            measured = {"mle/nll_valid": nll(generator, corpus.valid.to(engine.device))} if len(corpus.valid) else {}
+            measured = cast.speaker().likelihood(corpus.valid) if len(corpus.valid) else {}
             if n.mle_best:
-                cast.best.offer(generator, measured["mle/nll_valid"])
+                cast.best.offer(players.generator, measured["nll"])
+            measured = {f"mle/{name}_valid": value for name, value in measured.items()}
             log.log(epoch + 1, engine.gather(meter.flush()) | measured)
         for _ in at.loop("start", 1):
             if e.start_from:
-                checkpoints.restore(checkpoints.newest(e.start_from), {"start": generator}, partial=True)
+                checkpoints.restore(checkpoints.newest(e.start_from), {"start": players.generator}, partial=True)
             elif n.mle_best:
-                generator.load_state_dict(cast.best.weights)
-            cast.start.load_state_dict(generator.state_dict())
-            sharpen(generator, n.sharpness)
+                players.generator.load_state_dict(cast.best.weights)
+            players.begin()
             keeper.save(mle_epochs)
 
         # 2. Learn to judge.
@@ -87,20 +74,15 @@ def train(e: Experiment, corpus: Corpus, engine: Engine, run_dir: Path, checkpoi
         for step in at.loop("adversarial", n.steps):
             log.progress("adversarial", step, n.steps)
             for _ in at.loop("improve", n.g_steps):
-                meter.add(
-                    generator_round(
-                        generator, cast.start, goal, cast.g_optimizer, engine,
-                        batch=n.batch // engine.world, length=corpus.length, clip=n.g_clip,
-                    )
-                )  # fmt: skip
+                meter.add(players.improve(step / n.steps))
                 keeper(begun + step)
             for _ in at.loop("resample", n.d_rounds):
                 learn_to_judge(e, cast, real, keeper, step=begun + step, epochs=n.d_epochs)
             measured = {}
             if (step + 1) % e.evaluate_every == 0 or step + 1 == n.steps:
-                measured = measure(generator, corpus, samples=e.evaluate_samples, seed=e.seed + EVALUATION_SEED)
+                measured = measure(cast.speaker(), corpus, samples=e.evaluate_samples, seed=e.seed + EVALUATION_SEED)
                 if engine.is_main:
-                    text_results.write_samples(run_dir, begun + step + 1, generator, corpus, e.seed)
+                    text_results.write_samples(run_dir, begun + step + 1, cast.speaker(), corpus, e.seed)
             log.log(begun + step + 1, engine.gather(meter.flush()) | measured)
         keeper.save(begun + n.steps)
         log.progress("measuring", n.steps, n.steps)
@@ -108,17 +90,16 @@ def train(e: Experiment, corpus: Corpus, engine: Engine, run_dir: Path, checkpoi
         if stop.requested:  # it came after the last minibatch
             raise Stopped(stop.requested)
         if engine.is_main:
-            text_results.finish(run_dir, generator, cast.start, corpus, **measurement(e))
+            text_results.finish(run_dir, players, corpus, **measurement(e))
 
 
 def learn_to_judge(
     e: Experiment, cast: Cast, real: Int[Tensor, "train time"], keeper: Keeper, *, step: int, epochs: int
 ) -> None:
     """Speak anew, and train the discriminator for some epochs over what was said; stops and resumes anywhere."""
-    n, engine, objective = e.numbers, cast.engine, VARIANTS[e.variant].objective
-    judge, penalty = engine.fast(cast.discriminator), OutputL2(n.d_l2)
+    n, engine, players = e.numbers, cast.engine, cast.players
     for _ in cast.at.loop("speak", 1):
-        said = speak(cast.generator.eval(), n.d_sentences // engine.world, real.shape[1])
+        said = players.say(n.d_sentences // engine.world)
         cast.fakes.sentences = engine.gather_rows(said).cpu()
         keeper(step)
     fakes = cast.fakes.sentences.to(real.device)
@@ -127,11 +108,7 @@ def learn_to_judge(
             rows[engine.shard(next(batches)).to(real.device)]
             for rows, batches in ((real, cast.reals), (fakes, cast.fake_rows))
         )
-        cast.meter.add(
-            discriminator_round(
-                cast.discriminator, judge, some_real, some_fake, objective, penalty, cast.d_optimizer, engine
-            )
-        )
+        cast.meter.add(players.judge(some_real, some_fake))
         keeper(step)
 
 
@@ -140,9 +117,10 @@ def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str,
     e = saved_experiment(run_dir, saved)
     corpus, engine = load_corpus(e), Engine(e.runtime, e.seed)
     cast = Cast(e, corpus, engine)
-    measured = {"origin": cast.origin, "generator": cast.generator, "start": cast.start}
+    players = cast.players
+    measured = {"origin": cast.origin, "generator": players.generator, "start": players.start}
     checkpoints.restore(folder, measured, partial=True)
-    return text_results.summarise(run_dir, cast.generator, cast.start, corpus, **measurement(e))
+    return text_results.summarise(run_dir, players, corpus, **measurement(e))
 
 
 def parse(arguments: Sequence[str]) -> Experiment:

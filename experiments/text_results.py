@@ -8,18 +8,18 @@ from rl.runtime import seeded
 from rl.runtime.rundir import write_json
 from seqgan.corpus import Corpus
 from seqgan.evaluation import bounds, measure, sweep_temperatures
-from seqgan.generators import Generator
-from seqgan.sampling import speak
+from seqgan.players import Players
+from seqgan.speakers import Speaker
 
 SHOWN = 100  # sentences in a sample file
 TABLE = ("nll_oracle", "nll_test", "distinct_2", "unique", "bleu_2", "bleu_4", "self_bleu_4")
 ROWS = {"last step": "", "maximum likelihood": "mle/", "REAL": "real/", "uniform": "uniform/"}
 
 
-def write_samples(run_dir: Path, step: int, generator: Generator, corpus: Corpus, seed: int) -> None:
+def write_samples(run_dir: Path, step: int, speaker: Speaker, corpus: Corpus, seed: int) -> None:
     """Write `samples/step-N.txt`, one sentence a line."""
     with seeded(seed):
-        sentences = corpus.vocabulary.decode(speak(generator.eval(), SHOWN, corpus.length).cpu(), corpus.end)
+        sentences = corpus.vocabulary.decode(speaker.speak(SHOWN), corpus.end)
     folder = run_dir / "samples"
     folder.mkdir(exist_ok=True)
     lines = (corpus.vocabulary.joiner.join(sentence) + "\n" for sentence in sentences)
@@ -28,8 +28,7 @@ def write_samples(run_dir: Path, step: int, generator: Generator, corpus: Corpus
 
 def summarise(
     run_dir: Path,
-    generator: Generator,
-    start: Generator,
+    players: Players,
     corpus: Corpus,
     *,
     samples: int,
@@ -37,17 +36,19 @@ def summarise(
     seed: int,
 ) -> dict[str, float]:
     """Write summary.json and curves.json: the generator, its maximum-likelihood start, REAL and uniform sentences."""
-    rows = {"last": measure(generator, corpus, samples=samples, seed=seed)}
-    rows["mle"] = measure(start, corpus, samples=samples, seed=seed)
+    speakers = {"last": players.speaker(players.generator), "mle": players.speaker(players.start)}
+    rows = {name: measure(speaker, corpus, samples=samples, seed=seed) for name, speaker in speakers.items()}
     rows |= bounds(corpus, samples=samples, seed=seed + 1)
     summary = {f"{row}/{key}": value for row, values in rows.items() for key, value in values.items()}
     summary = {key.removeprefix("last/"): value for key, value in summary.items()}
     began = time.perf_counter()
     with seeded(seed):
-        speak(generator, samples, corpus.length)
+        speakers["last"].speak(samples)
     summary["sentences_per_second"] = samples / (time.perf_counter() - began)
-    players = {"mle": start, "last": generator}
-    curves = {name: sweep_temperatures(net, corpus, samples=sweep_samples, seed=seed) for name, net in players.items()}
+    curves = {
+        name: sweep_temperatures(speaker, corpus, samples=sweep_samples, seed=seed)
+        for name, speaker in speakers.items()
+    }
     write_json(run_dir / "curves.json", curves)
     write_json(run_dir / "summary.json", summary)
     return summary
@@ -66,8 +67,7 @@ def show(summary: dict[str, float]) -> str:
 
 def finish(
     run_dir: Path,
-    generator: Generator,
-    start: Generator,
+    players: Players,
     corpus: Corpus,
     *,
     samples: int,
@@ -75,6 +75,6 @@ def finish(
     seed: int,
 ) -> None:
     """Measure at the last step, write the report, and print where it is and the numbers in one small table."""
-    summary = summarise(run_dir, generator, start, corpus, samples=samples, sweep_samples=sweep_samples, seed=seed)
+    summary = summarise(run_dir, players, corpus, samples=samples, sweep_samples=sweep_samples, seed=seed)
     page = report.write(run_dir)
     print(f"\n{show(summary)}\n\nreport: {page}", flush=True)

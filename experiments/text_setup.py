@@ -1,7 +1,6 @@
 """What a text run is made of: its configuration, its sentences, and everything in it that has a state."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,17 +12,18 @@ from experiments import config
 from experiments.origin import Origin
 from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, Shuffled, checkpoints, closest
 from seqgan.corpus import Corpus, Units, ids_corpus, oracle_corpus, read_hub, read_ids, read_lines, text_corpus
-from seqgan.discriminators import ConvDiscriminator
-from seqgan.generators import Generator, build_generator
+from seqgan.numbers import Numbers
 from seqgan.oracle import draw_oracle, load_oracle
 from seqgan.pretraining import Best
-from seqgan.variants import FILTERS, VARIANTS, Numbers
+from seqgan.speakers import Speaker
+from seqgan.variants import VARIANTS
 
 MAY_BE_ZERO = (
-    "steps", "length", "valid", "mle_epochs", "mle_decay", "g_steps", "kl_weight", "entropy_weight", "d_l2",
-    "d_pretrain", "d_rounds", "seed", "data_seed", "save_seconds", "threads",
+    "steps", "length", "classes", "prompt", "valid", "mle_epochs", "mle_decay", "g_steps", "kl_weight",
+    "entropy_weight", "d_l2", "d_pretrain", "d_rounds", "discount", "beta1", "curriculum", "teacher_weight",
+    "interleave", "gp_weight", "matching_weight", "value_weight", "seed", "data_seed", "save_seconds", "threads",
 )  # fmt: skip
-SHARES = ("dropout", "d_dropout")
+SHARES = ("dropout", "d_dropout", "beta1")
 HEADS = 4  # of a transformer
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: what is measured never repeats what was trained on
 
@@ -65,7 +65,7 @@ class Experiment:
     sweep_samples: int = 2_000
     """sentences at each temperature of the quality-diversity curves"""
     start_from: Path | None = None
-    """a run whose pretrained generator to start from, instead of pretraining one (the same --data-seed keeps its data)"""
+    """a run of the same --data-seed whose pretrained generator to start from, instead of pretraining one"""
     save_seconds: float = 60.0
     """seconds between checkpoints"""
     runtime: Runtime = field(default_factory=Runtime)
@@ -98,7 +98,9 @@ def load_corpus(e: Experiment) -> Corpus:
     else:
         lines = [read_lines(Path(name), e.units) for name in files]
     test = lines[1] if e.test else []
-    return text_corpus(lines[0], test, units=e.units, at_least=e.at_least, length=n.length, valid=n.valid, seed=e.data_seed)
+    return text_corpus(
+        lines[0], test, units=e.units, at_least=e.at_least, length=n.length, valid=n.valid, seed=e.data_seed
+    )
 
 
 def kind_of(flag: str, source: str) -> Literal["oracle", "ids", "hub", "text"]:
@@ -167,33 +169,24 @@ class Cast:
     """Everything in a run that has a state, made from its configuration."""
 
     def __init__(self, e: Experiment, corpus: Corpus, engine: Engine) -> None:
-        self.origin = origin_of(e, corpus)
-        n, size = e.numbers, len(corpus.vocabulary.words)
-        make = partial(
-            build_generator, n.generator, size, corpus.length,
-            embedding=n.embedding, hidden=n.hidden, layers=n.layers, dropout=n.dropout, end=corpus.end,
-        )  # fmt: skip
-        self.generator: Generator = engine.place(make())
-        self.start: Generator = engine.place(make()).requires_grad_(False).eval()
-        self.discriminator = engine.place(
-            ConvDiscriminator(
-                size, corpus.length, embedding=n.d_embedding, filters=FILTERS[n.d_filters], dropout=n.d_dropout
-            )
-        )
-        fused = {"fused": engine.device.type in ("cpu", "cuda")}
-        self.mle_optimizer = torch.optim.AdamW(self.generator.parameters(), n.mle_lr, weight_decay=n.mle_decay, **fused)
-        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), n.g_lr, **fused)
-        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, **fused)
+        self.origin, n = origin_of(e, corpus), e.numbers
+        self.players = VARIANTS[e.variant].players(n, corpus, engine)
         half = max(1, n.d_batch // 2)
         self.sentences = Shuffled(len(corpus.train), n.mle_batch, seed=e.seed)
         self.reals = Shuffled(len(corpus.train), half, seed=e.seed + 1)
         self.fake_rows = Shuffled(n.d_sentences, half, seed=e.seed + 2)
-        self.fakes = Fakes(n.d_sentences, corpus.length)
-        self.best, self.at, self.meter, self.engine = Best(self.generator), Position(), Meter(), engine
+        self.fakes = Fakes(n.d_sentences, self.players.width)
+        self.best, self.at, self.meter, self.engine = Best(self.players.generator), Position(), Meter(), engine
 
     def parts(self, log: Log) -> dict[str, checkpoints.Stateful]:
         """Return what a checkpoint holds."""
-        return vars(self) | {"log": log}
+        return (
+            {name: part for name, part in vars(self).items() if name != "players"} | self.players.parts() | {"log": log}
+        )
+
+    def speaker(self) -> Speaker:
+        """Return the generator as it is, to be measured."""
+        return self.players.speaker(self.players.generator)
 
 
 def measurement(e: Experiment) -> dict[str, int]:

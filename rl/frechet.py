@@ -27,10 +27,12 @@ def frechet_distance(a: Features, b: Features) -> float:
 def covariance(rows: Features) -> Float[Tensor, "n n"]:
     """Divide by one less than there are rows."""
     centred = rows - rows.mean(0)
-    return centred.T @ centred / (len(rows) - 1)
+    products: Tensor = centred.T @ centred
+    return products / (len(rows) - 1)
 
 
 def root(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     """Square root of a symmetric matrix without negative eigenvalues; those that rounding made are zero."""
     values, vectors = torch.linalg.eigh(matrix)
-    return vectors * values.clamp_min(0).sqrt() @ vectors.T
+    halves: Tensor = vectors * values.clamp_min(0).sqrt()
+    return halves @ vectors.T

@@ -42,15 +42,17 @@ def generator_round(
     optimizer: torch.optim.Optimizer,
     engine: Engine,
     *,
-    batch: int,
-    length: int,
+    given: Int[Tensor, "batch time"],
     clip: float,
 ) -> dict[str, Tensor]:
-    """Speak, be paid, and make one policy-gradient step; dropout off, so that the policy is the one that spoke."""
+    """Speak where nothing is given, be paid, and make one policy-gradient step.
+
+    Dropout is off, so that the policy is the one that spoke.
+    """
     generator.eval()
     with engine.autocast():
-        tokens = speak(generator, batch, length)
-        rollout = Rollout.of(tokens, counted(tokens, generator.end)).relabel(goal.reward)
+        tokens = speak(generator, *given.shape, given=given)
+        rollout = Rollout.of(tokens, counted(tokens, generator.end, generator.prompt)).relabel(goal.reward)
         log_probs = action_log_probs(generator, tokens)
     chosen, returns = log_probs.gather(2, tokens[..., None])[..., 0], rollout.rewards
     cost = torch.zeros_like(returns)

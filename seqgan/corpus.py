@@ -70,7 +70,9 @@ class Vocabulary:
 class Corpus:
     """Train, validation (held out of train) and test sentences of one length, all int64 [sentences, time].
 
-    `end` is the token that ends a sentence, -1 where all have one length. `oracle` is the truth where it is known.
+    `end` is the token that ends a sentence, -1 where all have one length. `oracle` is the truth where it is known. The
+    first `prompt` columns of a row are given, the others said; `labels` are the tokens that a prompt of one column
+    chooses from, ascending, where sentences have kinds.
     """
 
     train: Int[Tensor, "train time"]
@@ -79,11 +81,17 @@ class Corpus:
     vocabulary: Vocabulary
     end: int
     oracle: LSTMGenerator | None = None
+    prompt: int = 0
+    labels: tuple[int, ...] = ()
 
     @property
     def length(self) -> int:
         """Tokens in a row."""
         return self.train.shape[1]
+
+    def sentences(self, tokens: Int[Tensor, "sentences time"]) -> list[list[str]]:
+        """Return the words that were said in each row: after the prompt, up to the end token."""
+        return self.vocabulary.decode(tokens[:, self.prompt :], self.end)
 
 
 def oracle_corpus(oracle: LSTMGenerator, *, sentences: int, valid: int, test: int, length: int, seed: int) -> Corpus:

@@ -24,8 +24,9 @@ def shifted(tokens: Int[Tensor, "batch time"], start: int) -> Int[Tensor, "batch
 class LSTMGenerator(nn.Module):
     """An LSTM language model; with one layer, no dropout and 32/32 it is SeqGAN's (Yu et al. 2017, section 3).
 
-    `end` is the token that ends a sentence and then fills its row; -1 where all sentences have one length.
-    `deviation` is the standard deviation of every initial weight, biases and embeddings included.
+    `end` is the token that ends a sentence and then fills its row; -1 where all sentences have one length. `prompt`
+    counts the leading tokens of a row that are given and not said. `deviation` is the standard deviation of every
+    initial weight, biases and embeddings included.
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class LSTMGenerator(nn.Module):
         dropout: float = 0.0,
         start: int = 0,
         end: int = -1,
+        prompt: int = 0,
         deviation: float = 0.1,
     ) -> None:
         super().__init__()
-        self.start, self.end = start, end
+        self.start, self.end, self.prompt = start, end, prompt
         self.embedding = nn.Embedding(vocabulary, embedding)
         self.lstm = nn.LSTM(embedding, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.dropout = nn.Dropout(dropout)
@@ -56,8 +58,14 @@ class LSTMGenerator(nn.Module):
 
     def step(self, state: State, tokens: Int[Tensor, "rows"]) -> tuple[Float[Tensor, "rows hidden"], State]:
         """Read one token a row; return the features that predict the next."""
+        return self.step_embedded(state, self.embedding(tokens))
+
+    def step_embedded(
+        self, state: State, embedded: Float[Tensor, "rows embedding"]
+    ) -> tuple[Float[Tensor, "rows hidden"], State]:
+        """Read what is already embedded, a token or a mixture of tokens."""
         before = tuple(part.transpose(0, 1).contiguous() for part in state)
-        features, after = self.lstm(self.dropout(self.embedding(tokens[:, None])), before)
+        features, after = self.lstm(self.dropout(embedded)[:, None], before)
         return self.dropout(features[:, 0]), tuple(part.transpose(0, 1) for part in after)
 
     def fork(self, state: State, rows: Int[Tensor, "new"]) -> State:
@@ -87,9 +95,10 @@ class TransformerGenerator(nn.Module):
         dropout: float = 0.0,
         start: int = 0,
         end: int = -1,
+        prompt: int = 0,
     ) -> None:
         super().__init__()
-        self.start, self.end, self.width, self.heads = start, end, width, heads
+        self.start, self.end, self.prompt, self.width, self.heads = start, end, prompt, width, heads
         self.embedding = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(length, width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
@@ -107,7 +116,13 @@ class TransformerGenerator(nn.Module):
 
     def step(self, state: State, tokens: Int[Tensor, "rows"]) -> tuple[Float[Tensor, "rows hidden"], State]:
         """Read one token a row; return the features that predict the next."""
-        x = self.embedding(tokens[:, None]) + self.positions.weight[state[0].shape[2]]
+        return self.step_embedded(state, self.embedding(tokens))
+
+    def step_embedded(
+        self, state: State, embedded: Float[Tensor, "rows embedding"]
+    ) -> tuple[Float[Tensor, "rows hidden"], State]:
+        """Read what is already embedded, a token or a mixture of tokens."""
+        x = embedded[:, None] + self.positions.weight[state[0].shape[2]]
         caches: list[Tensor] = []
         for block, keys, values in zip(self.blocks, state[::2], state[1::2], strict=True):
             x, keys, values = block(x, keys, values)
@@ -174,8 +189,13 @@ def build_generator(
     layers: int,
     dropout: float,
     end: int,
+    prompt: int = 0,
 ) -> Generator:
     """Return the generator that a run's numbers ask for; a transformer's width is `hidden`."""
     if kind == "lstm":
-        return LSTMGenerator(vocabulary, embedding=embedding, hidden=hidden, layers=layers, dropout=dropout, end=end)
-    return TransformerGenerator(vocabulary, length=length, width=hidden, layers=layers, dropout=dropout, end=end)
+        return LSTMGenerator(
+            vocabulary, embedding=embedding, hidden=hidden, layers=layers, dropout=dropout, end=end, prompt=prompt
+        )
+    return TransformerGenerator(
+        vocabulary, length=length, width=hidden, layers=layers, dropout=dropout, end=end, prompt=prompt
+    )

@@ -12,10 +12,12 @@ from seqgan.kernels import ROWS, linear_nll
 SENTENCES = 500  # whose features stand at once where no gradient is wanted
 
 
-def counted(tokens: Int[Tensor, "batch time"], end: int) -> Bool[Tensor, "batch time"]:
-    """Return which tokens were said: all up to the first end token, that one included."""
-    ended = (tokens == end).cumsum(1) if end >= 0 else torch.zeros_like(tokens)
-    return F.pad(ended[:, :-1], (1, 0)) == 0
+def counted(tokens: Int[Tensor, "batch time"], end: int, prompt: int = 0) -> Bool[Tensor, "batch time"]:
+    """Return which tokens were said: after the prompt's columns all up to the first end token, that one included."""
+    said = torch.ones_like(tokens, dtype=torch.bool)
+    said[:, :prompt] = False
+    ended = ((tokens == end) & said).cumsum(1) if end >= 0 else torch.zeros_like(tokens)
+    return said & (F.pad(ended[:, :-1], (1, 0)) == 0)
 
 
 def action_log_probs(generator: Generator, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time vocabulary"]:
@@ -42,12 +44,12 @@ def token_log_probs(generator: Generator, tokens: Int[Tensor, "batch time"]) -> 
 
 def nll(generator: Generator, tokens: Int[Tensor, "sentences time"]) -> float:
     """Return the mean negative log-likelihood, nats per token that was said; dropout off."""
-    return -token_log_probs(generator, tokens)[counted(tokens, generator.end)].double().mean().item()
+    return -token_log_probs(generator, tokens)[counted(tokens, generator.end, generator.prompt)].double().mean().item()
 
 
 def mle_loss(generator: Generator, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
     """Return the mean negative log-likelihood of the tokens that were said, nats per token."""
-    mask = counted(tokens, generator.end)
+    mask = counted(tokens, generator.end, generator.prompt)
     features, targets = generator.features(tokens)[mask], tokens[mask]  # what was not said costs no logits
     scales = torch.full_like(targets, 1 / len(targets), dtype=torch.float32)
     if features.device.type == "cpu" and features.dtype == torch.float32:

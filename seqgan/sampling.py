@@ -12,6 +12,7 @@ from seqgan.generators import State
 
 SPEAKERS = 1280  # rows that speak at once: enough to fill a matrix product, few enough for the cache
 SWEEP_ROWS = 32768  # rollouts that stand at once
+BLANK = -1  # a place where the policy is to speak
 
 
 class Sampler:
@@ -68,19 +69,34 @@ def search(masses: Float[Tensor, "rows places"], uniforms: Float[Tensor, "rows d
     return torch.searchsorted(cumulative, torch.minimum(uniforms * total, below), right=True)
 
 
+def blank_rows(rows: int, length: int) -> Int[Tensor, "rows length"]:
+    """Return rows of which nothing is given."""
+    return torch.full((rows, length), BLANK)
+
+
 @torch.no_grad()
 def speak(
-    policy: SequencePolicy[State], rows: int, length: int, *, inverse_temperature: float = 1.0
+    policy: SequencePolicy[State],
+    rows: int,
+    length: int,
+    *,
+    inverse_temperature: float = 1.0,
+    given: Int[Tensor, "rows length"] | None = None,
 ) -> Int[Tensor, "rows length"]:
-    """Return `rows` sentences of `length` tokens drawn from the policy; what follows an end token is the end token."""
+    """Return `rows` sentences of `length` tokens drawn from the policy; what follows an end token is the end token.
+
+    `given` holds tokens that are read, not drawn, and BLANK elsewhere; without it all is drawn.
+    """
     sampler = Sampler(policy.head, inverse_temperature=inverse_temperature)
     tokens = torch.empty(rows, length, dtype=torch.long, device=policy.head.weight.device)
-    for part in tokens.split(SPEAKERS):
+    forced = blank_rows(rows, length).to(tokens) if given is None else given
+    for part, known in zip(tokens.split(SPEAKERS), forced.split(SPEAKERS), strict=True):
         state, said = policy.init(len(part)), part.new_full((len(part),), policy.start)
         for time in range(length):
             features, state = policy.step(state, said)
             drawn = sampler(features)[:, 0]
-            said = drawn if time == 0 else held(drawn, said, policy.end)
+            drawn = drawn if time == 0 else held(drawn, said, policy.end)
+            said = torch.where(known[:, time] == BLANK, drawn, known[:, time])
             part[:, time] = said
     return tokens
 

@@ -1,9 +1,8 @@
-"""The table of text methods: a row is a choice of objective, reward, baseline and numbers."""
+"""The table of text methods: a row is who plays, with which objective, reward and baseline, and numbers by preset."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
 
 from torch import Tensor
 
@@ -13,99 +12,21 @@ from rl.objectives import AIRL, Objective, SeqGAN
 from rl.rewards import Constant, MonteCarlo, Noise, Reward, Terminal
 from rl.rollout import Rollout, returns_to_go
 from rl.runtime import Engine
-from seqgan.adversarial import Baseline
-from seqgan.discriminators import PAPER_FILTERS, SMALL_FILTERS, ConvDiscriminator
+from seqgan.corpus import Corpus
+from seqgan.discriminators import ConvDiscriminator
 from seqgan.generators import Generator
+from seqgan.numbers import Numbers
+from seqgan.players import Players, PolicyPlayers
 from seqgan.sampling import complete
 from seqgan.scoring import judge_completions
-
-FILTERS = {"paper": PAPER_FILTERS, "small": SMALL_FILTERS}
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """The numbers of a text run; each is a flag."""
-
-    steps: int = 60
-    """adversarial rounds"""
-    vocabulary: int = 500
-    """tokens of an oracle that is drawn from the seed"""
-    length: int = 0
-    """tokens in a sentence; 0: 20 for an oracle, the longest sentence's for a text"""
-    sentences: int = 4_000
-    """sentences drawn from an oracle to learn from"""
-    valid: int = 200
-    """sentences held out of them for validation"""
-    test_sentences: int = 10_000
-    """other sentences drawn from an oracle, for nll_test"""
-    generator: Literal["lstm", "transformer"] = "lstm"
-    """which net speaks"""
-    embedding: int = 32
-    """size of the LSTM's token embeddings"""
-    hidden: int = 32
-    """size of the generator's state (of a transformer: its width)"""
-    layers: int = 1
-    """layers of the generator"""
-    dropout: float = 0.0
-    """dropout of the generator while it is pretrained; never on while it speaks or is rewarded"""
-    mle_epochs: int = 60
-    """epochs of maximum-likelihood pretraining"""
-    mle_batch: int = 64
-    """sentences in a pretraining batch"""
-    mle_lr: float = 0.01
-    """Adam's rate in pretraining"""
-    mle_decay: float = 0.0
-    """decoupled weight decay in pretraining"""
-    mle_best: bool = False
-    """start from the pretraining epoch with the lowest validation loss instead of the last"""
-    batch: int = 64
-    """sentences in a generator step"""
-    g_steps: int = 1
-    """generator steps in an adversarial round"""
-    g_lr: float = 0.01
-    """Adam's rate for the generator in the adversarial rounds"""
-    g_clip: float = 5 / 64
-    """bound of the generator's gradient norm; the loss is a mean over sentences, the paper's 5 is on the sum over 64"""
-    rollouts: int = 16
-    """completions of each prefix"""
-    kl_weight: float = 0.0
-    """weight of the distance to the pretrained generator, nats per sentence"""
-    sharpness: float = 1.0
-    """power of the pretrained generator that the distance is to; above 1 likely sentences are preferred"""
-    entropy_weight: float = 0.0
-    """weight of the generator's entropy, nats per sentence"""
-    d_embedding: int = 64
-    """size of the discriminator's token embeddings"""
-    d_filters: Literal["paper", "small"] = "small"
-    """filter widths and counts: the paper's 1,720 filters, or 256"""
-    d_dropout: float = 0.25
-    """dropout of the discriminator while it learns"""
-    d_l2: float = 0.2
-    """weight of the L2 penalty on the discriminator's output layer"""
-    d_lr: float = 1e-4
-    """Adam's rate for the discriminator"""
-    d_batch: int = 64
-    """sentences in a discriminator batch, half of them real"""
-    d_sentences: int = 10_000
-    """fake sentences spoken anew for each resampling"""
-    d_pretrain: int = 10
-    """resamplings before the adversarial rounds"""
-    d_pretrain_epochs: int = 3
-    """epochs over each of them"""
-    d_rounds: int = 5
-    """resamplings in an adversarial round"""
-    d_epochs: int = 3
-    """epochs over each of them"""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One method: what it is, what is earned, what is subtracted, and its numbers by preset."""
+    """One method: what it is, who plays it, and its numbers by preset."""
 
     summary: str
-    objective: Objective
-    reward: Callable[[Generator, ConvDiscriminator, Objective, Numbers, Engine], Reward[Tensor]]
-    baseline: Baseline
+    players: Callable[[Numbers, Corpus, Engine], Players]
     presets: dict[str, Numbers]
 
 
@@ -218,30 +139,38 @@ def rows(change: Callable[[Numbers], Numbers]) -> dict[str, Numbers]:
 
 VARIANTS = {
     "seqgan": Variant(
-        "SeqGAN (Yu et al. 2017): rollout rewards D(x), no baseline", SeqGAN(), monte_carlo, no_baseline, PRESETS
+        "SeqGAN (Yu et al. 2017): rollout rewards D(x), no baseline",
+        partial(PolicyPlayers, objective=SeqGAN(), reward=monte_carlo, baseline=no_baseline),
+        PRESETS,
     ),
-    "seqgan-loo": Variant("SeqGAN with a leave-one-out baseline", SeqGAN(), monte_carlo, leave_one_out, PRESETS),
+    "seqgan-loo": Variant(
+        "SeqGAN with a leave-one-out baseline",
+        partial(PolicyPlayers, objective=SeqGAN(), reward=monte_carlo, baseline=leave_one_out),
+        PRESETS,
+    ),
     "seqgan-trust": Variant(
         "ours: log D/(1-D) and the likelihood of whole sentences under a regularised start, leave-one-out baseline",
-        AIRL(),
-        whole_sentence,
-        leave_one_out,
+        partial(PolicyPlayers, objective=AIRL(), reward=whole_sentence, baseline=leave_one_out),
         rows(trusting),
     ),
     "trust": Variant(
         "control: the same without a discriminator",
-        AIRL(),
-        nothing,
-        leave_one_out,
+        partial(PolicyPlayers, objective=AIRL(), reward=nothing, baseline=leave_one_out),
         rows(lambda numbers: without_discriminator(trusting(numbers))),
     ),
     "seqgan-constant": Variant(
-        "control: SeqGAN paid 1 for everything", SeqGAN(), constant, no_baseline, rows(without_discriminator)
+        "control: SeqGAN paid 1 for everything",
+        partial(PolicyPlayers, objective=SeqGAN(), reward=constant, baseline=no_baseline),
+        rows(without_discriminator),
     ),
     "seqgan-noise": Variant(
-        "control: SeqGAN paid U[0, 1] for everything", SeqGAN(), noise, no_baseline, rows(without_discriminator)
+        "control: SeqGAN paid U[0, 1] for everything",
+        partial(PolicyPlayers, objective=SeqGAN(), reward=noise, baseline=no_baseline),
+        rows(without_discriminator),
     ),
     "mle": Variant(
-        "maximum likelihood alone, the plain baseline", SeqGAN(), constant, no_baseline, rows(without_adversary)
+        "maximum likelihood alone, the plain baseline",
+        partial(PolicyPlayers, objective=SeqGAN(), reward=constant, baseline=no_baseline),
+        rows(without_adversary),
     ),
 }
