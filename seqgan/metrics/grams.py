@@ -22,7 +22,7 @@ class Text:
 
 
 def number_words(*parts: Sentences) -> dict[Hashable, int]:
-    """Number the different tokens in the order of their first occurrence."""
+    """Give each different token a number, in the order of first occurrence."""
     words = dict.fromkeys(chain.from_iterable(chain.from_iterable(parts)))
     return {word: number for number, word in enumerate(words)}
 
