@@ -107,7 +107,9 @@ def gumbel_softmax(logits: Float[Tensor, "*places actions"], temperature: float)
     """
     logits = full_precision(logits)
     exponential = torch.empty_like(logits).exponential_().clamp(min=torch.finfo(logits.dtype).tiny)
-    return ((logits - exponential.log()) / temperature).softmax(-1)
+    scores = (logits - exponential.log()) / temperature
+    # subnormal numbers make everything after them many times slower; e^-50 is below what float64 resolves beside 1
+    return (scores - scores.detach().amax(-1, keepdim=True)).clamp(min=-50).softmax(-1)
 
 
 def straight_through_gumbel(
