@@ -27,7 +27,7 @@ from seqgan.adversarial import GeneratorGoal, discriminator_round, generator_rou
 from seqgan.discriminators import PAPER_FILTERS, ConvDiscriminator
 from seqgan.generators import LSTMGenerator
 from seqgan.pretraining import mle_round
-from seqgan.sampling import Sampler, complete, speak
+from seqgan.sampling import Sampler, blank_rows, complete, speak
 from seqgan.scoring import judge_completions
 
 RESAMPLINGS, EPOCHS = 5, 3  # of the discriminator in a round; each epoch sees 20,000 sentences
@@ -113,7 +113,7 @@ class Ours:
         goal = GeneratorGoal(MonteCarlo(carry_on, judge, SeqGAN(), rollouts), no_baseline)
         batch, length = self.sentences.shape
         args = (self.generator, self.generator, goal, self.g_optimizer, self.engine)
-        generator_round(*args, batch=batch, length=length, clip=5 / 64)
+        generator_round(*args, given=blank_rows(batch, length), clip=5 / 64)
 
     def discriminator_step(self) -> None:
         """Make one discriminator step on half real, half fake sentences."""

@@ -15,6 +15,7 @@ import torch
 
 from experiments import resume, text_gan, text_results
 from rl.runtime import checkpoints
+from seqgan.players import PolicyPlayers
 from tests.experiments.helpers import TINY, call, fingerprint, finish, rows, start, strike, succeed, wait_for
 
 ONE_THREAD = [*TINY, "--runtime.threads", "1"]  # the same bits in this process and in others
@@ -97,11 +98,11 @@ def test_no_run_is_lost_by_a_hundred_kills(tmp_path: Path) -> None:
 
 
 MOMENTS = [
-    (text_gan, "mle_round", 1, "before the first checkpoint"),
-    (text_gan, "mle_round", 7, "while it learns to speak"),
-    (text_gan, "speak", 1, "while it speaks for the discriminator"),
-    (text_gan, "discriminator_round", 3, "while it learns to judge"),
-    (text_gan, "generator_round", 2, "in an adversarial round"),
+    (PolicyPlayers, "imitate", 1, "before the first checkpoint"),
+    (PolicyPlayers, "imitate", 7, "while it learns to speak"),
+    (PolicyPlayers, "say", 1, "while it speaks for the discriminator"),
+    (PolicyPlayers, "judge", 3, "while it learns to judge"),
+    (PolicyPlayers, "improve", 2, "in an adversarial round"),
     (text_gan, "measure", 1, "while it is measured between rounds"),
     (text_gan, "measure", 2, "while it is measured after the last minibatch"),
     (text_results, "summarise", 1, "in the final measuring"),

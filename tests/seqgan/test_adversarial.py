@@ -15,7 +15,7 @@ from seqgan.adversarial import Baseline, GeneratorGoal, discriminator_round, gen
 from seqgan.discriminators import ConvDiscriminator, OutputL2
 from seqgan.generators import Generator, LSTMGenerator
 from seqgan.likelihood import action_log_probs, counted
-from seqgan.sampling import complete, speak
+from seqgan.sampling import blank_rows, complete, speak
 from seqgan.scoring import judge_completions
 
 
@@ -72,7 +72,7 @@ def test_the_generator_climbs_the_exact_gradient(way: str, baseline: Baseline, e
     exact = torch.cat([part.flatten() for part in torch.autograd.grad(before, list(net.parameters()))])
     start = weights_of(net)
     optimizer = torch.optim.SGD(net.parameters(), 1.0)
-    metrics = generator_round(net, reference, goal, optimizer, engine, batch=20_000, length=3, clip=torch.inf)
+    metrics = generator_round(net, reference, goal, optimizer, engine, given=blank_rows(20_000, 3), clip=torch.inf)
     step = weights_of(net) - start
     assert torch.cosine_similarity(step, exact, dim=0) > 0.98
     assert (step.norm() / exact.norm()).item() == pytest.approx(1, abs=0.1)
@@ -93,7 +93,7 @@ def test_the_loss_written_out(end: int, engine: Engine) -> None:
     net.train()
     torch.manual_seed(5)
     goal, optimizer = GeneratorGoal(Constant(2.0), no_baseline), torch.optim.SGD(net.parameters(), 0.1)
-    metrics = generator_round(net, start, goal, optimizer, engine, batch=40, length=3, clip=5.0)
+    metrics = generator_round(net, start, goal, optimizer, engine, given=blank_rows(40, 3), clip=5.0)
     assert metrics["g/loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert metrics["g/reward"].item() == 2.0
     assert metrics["g/length"].item() == pytest.approx(mask.float().sum(1).mean().item())
@@ -123,7 +123,7 @@ def test_the_whole_goal_climbs_its_exact_gradient(
     gradient, before = torch.cat([part.flatten() for part in exact]), weights_of(net)
     still = weights_of(start)
     optimizer = torch.optim.SGD(net.parameters(), 1.0)
-    generator_round(net, start, goal, optimizer, engine, batch=20_000, length=3, clip=torch.inf)
+    generator_round(net, start, goal, optimizer, engine, given=blank_rows(20_000, 3), clip=torch.inf)
     step = weights_of(net) - before
     assert torch.cosine_similarity(step, gradient, dim=0) > 0.98
     assert (step.norm() / gradient.norm()).item() == pytest.approx(1, abs=0.1)
@@ -137,7 +137,7 @@ def test_the_cost_of_one_token_by_hand(engine: Engine) -> None:
     p, q = (action_log_probs(policy, one)[0, 0].detach() for policy in (net, start))
     goal = GeneratorGoal(Constant(0.0), no_baseline, kl_weight=2.0, sharpness=1.5, entropy_weight=0.5)
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
-    metrics = generator_round(net, start, goal, optimizer, engine, batch=8, length=1, clip=5.0)
+    metrics = generator_round(net, start, goal, optimizer, engine, given=blank_rows(8, 1), clip=5.0)
     expected = (p.exp() * (2 * (p - 1.5 * q) + 0.5 * p)).sum()
     torch.testing.assert_close(metrics["g/cost"], expected)
     torch.testing.assert_close(metrics["g/loss"], expected)
@@ -149,7 +149,7 @@ def test_distance_falls_and_entropy_rises(kl_weight: float, entropy_weight: floa
     goal = GeneratorGoal(Constant(0.0), no_baseline, kl_weight, 1.0, entropy_weight)
     optimizer = torch.optim.SGD(net.parameters(), 0.05)
     course = [
-        generator_round(net, start, goal, optimizer, engine, batch=200, length=3, clip=5.0)["g/cost"].item()
+        generator_round(net, start, goal, optimizer, engine, given=blank_rows(200, 3), clip=5.0)["g/cost"].item()
         for _ in range(40)
     ]
     assert course[0] > 0 if kl_weight else course[0] < 0  # a KL, or minus an entropy
@@ -167,7 +167,7 @@ def test_a_generator_round_moves_only_the_generator(engine: Engine) -> None:
     goal = GeneratorGoal(reward, no_baseline, kl_weight=1.0)
     still, start = [weights_of(part) for part in (reference, judge)], weights_of(net)
     optimizer = torch.optim.Adam(net.parameters(), 0.01)
-    generator_round(net, reference, goal, optimizer, engine, batch=16, length=3, clip=5.0)
+    generator_round(net, reference, goal, optimizer, engine, given=blank_rows(16, 3), clip=5.0)
     assert all(map(torch.equal, still, [weights_of(part) for part in (reference, judge)]))
     assert all(weight.grad is None for part in (reference, judge) for weight in part.parameters())
     assert not weights_of(net).equal(start)

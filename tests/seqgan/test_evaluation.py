@@ -7,10 +7,11 @@ from torch.nn import functional as F
 
 from rl.runtime import seeded
 from seqgan.corpus import Corpus, oracle_corpus, text_corpus
-from seqgan.evaluation import bounds, measure, measure_sentences, sweep_temperatures, tempered
+from seqgan.evaluation import bounds, measure, measure_sentences, sweep_temperatures
 from seqgan.generators import LSTMGenerator
 from seqgan.likelihood import nll, token_log_probs
 from seqgan.oracle import draw_oracle
+from seqgan.speakers import PolicySpeaker, tempered
 
 
 @pytest.fixture
@@ -24,9 +25,13 @@ def text() -> Corpus:
     return text_corpus(sentences, [], units="word", at_least=1, length=0, valid=5, seed=0)
 
 
-def speaker(corpus: Corpus, dropout: float = 0.0) -> LSTMGenerator:
+def net_for(corpus: Corpus, dropout: float = 0.0) -> LSTMGenerator:
     torch.manual_seed(5)
     return LSTMGenerator(len(corpus.vocabulary.words), dropout=dropout, end=corpus.end, deviation=0.5)
+
+
+def speaker(corpus: Corpus, net: LSTMGenerator | None = None) -> PolicySpeaker:
+    return PolicySpeaker(net or net_for(corpus), corpus.length, corpus.test[:, :0])
 
 
 def test_seeded_leaves_the_generator_outside_as_it_was() -> None:
@@ -43,15 +48,15 @@ def test_seeded_leaves_the_generator_outside_as_it_was() -> None:
 @pytest.mark.parametrize("name", ["truth", "text"])
 def test_measuring_changes_no_random_number_and_repeats(name: str, request: pytest.FixtureRequest) -> None:
     corpus = request.getfixturevalue(name)
-    generator = speaker(corpus, dropout=0.5)
+    generator = net_for(corpus, dropout=0.5)
     weights = [weight.clone() for weight in generator.parameters()]
     before = torch.get_rng_state()
-    first = measure(generator, corpus, samples=50, seed=4, inverse_temperature=1.3)
+    first = measure(speaker(corpus, generator), corpus, samples=50, seed=4, inverse_temperature=1.3)
     assert torch.get_rng_state().equal(before)
     assert all(map(torch.equal, weights, generator.parameters()))
     torch.rand(3)
-    assert measure(generator, corpus, samples=50, seed=4, inverse_temperature=1.3) == first
-    assert measure(generator, corpus, samples=50, seed=5, inverse_temperature=1.3) != first
+    assert measure(speaker(corpus, generator), corpus, samples=50, seed=4, inverse_temperature=1.3) == first
+    assert measure(speaker(corpus, generator), corpus, samples=50, seed=5, inverse_temperature=1.3) != first
     assert all(math.isfinite(value) for value in first.values())
 
 
@@ -74,8 +79,8 @@ def test_a_text_is_measured_by_ngrams(text: Corpus) -> None:
 
 
 def test_nll_test_is_that_of_the_generator_at_the_temperature(truth: Corpus) -> None:
-    generator = speaker(truth).eval()
-    metrics = measure(generator, truth, samples=20, seed=0, inverse_temperature=1.7)
+    generator = net_for(truth).eval()
+    metrics = measure(speaker(truth, generator), truth, samples=20, seed=0, inverse_temperature=1.7)
     with torch.no_grad():
         log_probs = F.log_softmax(1.7 * generator.head(generator.features(truth.test)), -1)
         by_hand = -log_probs.gather(2, truth.test[..., None]).mean().item()

@@ -1,82 +1,86 @@
 import math
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
+from torch import Tensor
 
 from rl.estimators import leave_one_out, no_baseline
 from rl.objectives import AIRL, SeqGAN
-from rl.rewards import Constant, MonteCarlo, Noise
+from rl.rewards import Constant, MonteCarlo, Noise, Reward
 from rl.rollout import Rollout
 from rl.runtime import Engine, Runtime
-from seqgan.adversarial import GeneratorGoal, discriminator_round, generator_round
-from seqgan.discriminators import ConvDiscriminator, OutputL2
+from seqgan.corpus import Corpus, Vocabulary
+from seqgan.discriminators import ConvDiscriminator
 from seqgan.generators import build_generator
 from seqgan.likelihood import counted
-from seqgan.pretraining import mle_round
-from seqgan.sampling import speak
-from seqgan.variants import FILTERS, PRESETS, VARIANTS
+from seqgan.numbers import Numbers
+from seqgan.players import Players, PolicyPlayers
+from seqgan.variants import PRESETS, VARIANTS, whole_sentence
 
 LENGTH = 6
+SMALL = {"vocabulary": 12, "batch": 4, "rollouts": 2, "d_filters": "small", "hidden": 8, "embedding": 8}
+ON_POLICY = [name for name, variant in VARIANTS.items() if getattr(variant.players, "func", None) is PolicyPlayers]
+
+
+def engine(precision: str = "fp32") -> Engine:
+    return Engine(Runtime(device="cpu", precision=precision), 0)  # type: ignore[arg-type]
+
+
+def corpus_of(n: Numbers, end: int = 0) -> Corpus:
+    tokens = torch.randint(n.vocabulary, (24, LENGTH), generator=torch.Generator().manual_seed(3))
+    return Corpus(tokens[:16], tokens[16:20], tokens[20:], Vocabulary.numbers(n.vocabulary), end)
+
+
+def play(players: Players, corpus: Corpus) -> dict[str, Tensor]:
+    """Make every move twice."""
+    metrics = {}
+    for _ in range(2):
+        metrics |= players.imitate(corpus.train[:8])
+        players.begin()
+        metrics |= players.judge(corpus.train[:8], players.say(8))
+        metrics |= players.improve(0.5)
+    return metrics
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", ["lstm", "transformer"])
-@pytest.mark.parametrize("name", VARIANTS)
-def test_every_phase_of_every_variant_is_finite(name: str, kind: str, precision: str) -> None:
-    variant, engine = VARIANTS[name], Engine(Runtime(device="cpu", precision=precision), 0)  # type: ignore[arg-type]
-    n = replace(variant.presets["demo"], vocabulary=12, batch=4, rollouts=2, d_filters="small", hidden=8, embedding=8)
-    make = partial(build_generator, kind, n.vocabulary, LENGTH, embedding=n.embedding, hidden=n.hidden)
-    generator, start = (make(layers=n.layers, dropout=n.dropout, end=0) for _ in range(2))  # type: ignore[arg-type]
-    judge = ConvDiscriminator(n.vocabulary, LENGTH, embedding=8, filters=FILTERS[n.d_filters], dropout=n.d_dropout)
-    goal = GeneratorGoal(
-        variant.reward(generator, judge, variant.objective, n, engine),
-        variant.baseline,
-        n.kl_weight,
-        n.sharpness,
-        n.entropy_weight,
-    )
-    optimizers = [torch.optim.Adam(net.parameters(), 0.01, fused=True) for net in (generator, judge)]
-    tokens = torch.randint(n.vocabulary, (8, LENGTH))
-    for _ in range(2):
-        metrics = mle_round(generator, tokens, optimizers[0], engine, clip=5.0)
-        metrics |= discriminator_round(
-            judge, engine.fast(judge), tokens, speak(generator, 8, LENGTH), variant.objective, OutputL2(n.d_l2),
-            optimizers[1], engine,
-        )  # fmt: skip
-        metrics |= generator_round(
-            generator, start, goal, optimizers[0], engine, batch=n.batch, length=LENGTH, clip=n.g_clip
-        )
-        assert {"mle/loss", "d/loss", "d/accuracy", "g/loss", "g/reward"} <= metrics.keys()
-        for key, value in metrics.items():
-            assert math.isfinite(value), key
-            assert value.dtype == torch.float32, key
-    for net in (generator, judge):
+@pytest.mark.parametrize("name", ON_POLICY)
+def test_every_move_of_every_policy_is_finite(name: str, kind: str, precision: str) -> None:
+    n = replace(VARIANTS[name].presets["demo"], generator=kind, **SMALL)  # type: ignore[arg-type]
+    corpus = corpus_of(n)
+    players = VARIANTS[name].players(n, corpus, engine(precision))
+    metrics = play(players, corpus)
+    assert {"mle/loss", "d/loss", "d/accuracy", "g/loss", "g/reward"} <= metrics.keys()
+    for key, value in metrics.items():
+        assert math.isfinite(value), key
+        assert value.dtype == torch.float32, key
+    for net in (players.generator, players.discriminator):
         assert all(weight.isfinite().all() for weight in net.parameters())
 
 
+def policy(name: str, n: Numbers) -> PolicyPlayers:
+    players = VARIANTS[name].players(n, corpus_of(n), engine())
+    assert isinstance(players, PolicyPlayers)
+    return players
+
+
 def test_the_rows_are_what_their_names_say() -> None:
-    rewards = {}
     for name, variant in VARIANTS.items():
         assert set(variant.presets) == set(PRESETS), name
-        generator = build_generator("lstm", 5, 3, embedding=2, hidden=2, layers=1, dropout=0.0, end=-1)
-        engine = Engine(Runtime(device="cpu", precision="fp32"), 0)
-        numbers = replace(variant.presets["default"], rollouts=7)
-        judge = ConvDiscriminator(5, 3, embedding=2, filters=((1, 2),))
-        rewards[name] = variant.reward(generator, judge, variant.objective, numbers, engine)
+    n = replace(PRESETS["default"], **(SMALL | {"rollouts": 7}))  # type: ignore[arg-type]
+    goals = {name: policy(name, n).goal for name in ON_POLICY}
     for name in ("seqgan", "seqgan-loo"):
-        reward = rewards[name]
+        reward = goals[name].reward
         assert isinstance(reward, MonteCarlo)
         assert reward.samples == 7
-        assert reward.objective == VARIANTS[name].objective
-    assert rewards["seqgan-constant"] == Constant(1.0)
-    assert rewards["trust"] == Constant(0.0)
-    assert isinstance(rewards["seqgan-noise"], Noise)
-    assert VARIANTS["seqgan"].objective == VARIANTS["seqgan-loo"].objective == SeqGAN()
-    assert VARIANTS["seqgan-trust"].objective == AIRL()
-    assert VARIANTS["seqgan"].baseline is no_baseline
-    assert VARIANTS["seqgan-loo"].baseline is VARIANTS["seqgan-trust"].baseline is leave_one_out
+        assert reward.objective == policy(name, n).objective == SeqGAN()
+    assert goals["seqgan-constant"].reward == Constant(1.0)
+    assert goals["trust"].reward == Constant(0.0)
+    assert isinstance(goals["seqgan-noise"].reward, Noise)
+    assert policy("seqgan-trust", n).objective == AIRL()
+    assert goals["seqgan"].baseline is no_baseline
+    assert goals["seqgan-loo"].baseline is goals["seqgan-trust"].baseline is leave_one_out
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -95,17 +99,19 @@ def test_controls_train_no_discriminator_and_mle_no_adversary(preset: str) -> No
 
 
 def test_a_whole_sentence_earns_its_own_reward_at_every_token() -> None:
-    """Dropout off while it is judged; nothing after the end."""
+    """Dropout off while it is judged; nothing after the end, nothing for a prompt."""
     judge = ConvDiscriminator(5, 3, embedding=2, filters=((1, 2),), dropout=0.5).train()
-    engine = Engine(Runtime(device="cpu", precision="fp32"), 0)
     generator = build_generator("lstm", 5, 3, embedding=2, hidden=2, layers=1, dropout=0.0, end=0)
-    reward = VARIANTS["seqgan-trust"].reward(generator, judge, AIRL(), PRESETS["demo"], engine)
+    reward = whole_sentence(generator, judge, AIRL(), PRESETS["demo"], engine())
     tokens = torch.tensor([[1, 2, 3], [4, 0, 0]])
-    rewards = reward(Rollout.of(tokens, counted(tokens, 0)))
-    assert judge.training
     with torch.no_grad():
         first, second = judge.eval()(tokens).tolist()
+    judge.train()
+    rewards = reward(Rollout.of(tokens, counted(tokens, 0)))
+    assert judge.training
     torch.testing.assert_close(rewards, torch.tensor([[first] * 3, [second] * 2 + [0.0]]))
+    rewards = reward(Rollout.of(tokens, counted(tokens, 0, 1)))
+    torch.testing.assert_close(rewards, torch.tensor([[0.0] + [first] * 2, [0.0, second, 0.0]]))
 
 
 def test_the_papers_numbers() -> None:
@@ -119,21 +125,40 @@ def test_the_papers_numbers() -> None:
 
 def test_rollouts_are_made_by_the_generator_as_it_is() -> None:
     """The reward holds the generator, not a copy: after an update its completions are the new generator's."""
-    generator = build_generator("lstm", 4, 3, embedding=2, hidden=2, layers=1, dropout=0.0, end=-1)
-    judge = ConvDiscriminator(4, 3, embedding=2, filters=((1, 2),))
-    engine = Engine(Runtime(device="cpu", precision="fp32"), 0)
-    n = replace(PRESETS["demo"], rollouts=2)
-    reward = VARIANTS["seqgan"].reward(generator, judge, SeqGAN(), n, engine)
+    n = replace(PRESETS["demo"], **(SMALL | {"vocabulary": 4}))  # type: ignore[arg-type]
+    players = policy("seqgan", n)
+    reward, head = players.goal.reward, players.generator.head
     assert isinstance(reward, MonteCarlo)
-    tokens = torch.zeros(2, 3, dtype=torch.long)
+    tokens = torch.ones(2, LENGTH, dtype=torch.long)
     for favourite in (1, 3):
         with torch.no_grad():
-            generator.head.weight.zero_()
-            generator.head.bias.fill_(-100.0)
-            generator.head.bias[favourite] = 100
+            head.weight.zero_()
+            head.bias.fill_(-100.0)
+            head.bias[favourite] = 100
         completions = reward.complete(tokens, 2)
-        assert completions[0].eq(torch.tensor([0, favourite, favourite])).all()
+        assert completions[0, ..., 1:].eq(favourite).all()
     values = reward(Rollout.of(tokens, counted(tokens, -1)))
     with torch.no_grad():
         # the last value is the sentence's own D(x)
-        torch.testing.assert_close(values[:, -1], torch.sigmoid(judge.eval()(tokens)))
+        torch.testing.assert_close(values[:, -1], torch.sigmoid(players.discriminator.eval()(tokens)))
+
+
+def test_prompts_are_given_and_neither_said_nor_paid() -> None:
+    seen = []
+
+    def spy(*_: object) -> Reward[Tensor]:
+        def reward(rollout: Rollout[Tensor]) -> Tensor:
+            seen.append(rollout.mask)
+            return torch.ones_like(rollout.rewards)
+
+        return reward
+
+    n = replace(PRESETS["demo"], **SMALL)  # type: ignore[arg-type]
+    corpus = replace(corpus_of(n, end=-1), prompt=2)
+    players = PolicyPlayers(n, corpus, engine(), objective=AIRL(), reward=spy, baseline=no_baseline)
+    prompts = {tuple(row) for row in corpus.train[:, :2].tolist()}
+    assert {tuple(row) for row in players.say(50)[:, :2].tolist()} <= prompts
+    spoken = players.speaker(players.generator).speak(9)
+    assert spoken[:, :2].equal(corpus.test[[0, 1, 2, 3, 0, 1, 2, 3, 0], :2])
+    players.improve(0.0)
+    assert seen[0].equal(torch.tensor([[False] * 2 + [True] * 4]).expand(n.batch, LENGTH))
