@@ -28,13 +28,13 @@ def judge_completions(
 @torch.no_grad()
 def score_completions(
     discriminator: ConvDiscriminator,
-    score_pooled: Callable[[Float[Tensor, "rows features"]], Float[Tensor, "rows"]],
+    score_pooled: Callable[[Float[Tensor, "rows features"]], Float[Tensor, "rows *numbers"]],
     tokens: Int[Tensor, "batch time"],
     completions: Int[Tensor, "prefixes batch samples time"],
     *,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-) -> tuple[Float[Tensor, "batch"], Float[Tensor, "prefixes batch samples"]]:
-    """Return one number for each sentence and each completion, a function of its pooled features; dropout off.
+) -> tuple[Float[Tensor, "batch *numbers"], Float[Tensor, "prefixes batch samples *numbers"]]:
+    """Return one or more numbers for each sentence and completion, a function of its pooled features; dropout off.
 
     For each filter width one table holds, for each place in the filter, the response to every word of the vocabulary;
     a window's response is then a sum of `width` table rows. A window that lies inside the prefix is the sentence's own:
@@ -53,7 +53,7 @@ def score_completions(
         column += len(weight)
     with evaluating(discriminator), autocast():
         scores = torch.cat([score_pooled(part) for part in pooled.split(HEAD_ROWS)]).float()
-    return scores[:batch], scores[batch:].view(prefixes, batch, samples)
+    return scores[:batch], scores[batch:].unflatten(0, (prefixes, batch, samples))
 
 
 def table(
