@@ -12,8 +12,12 @@ import numpy as np
 
 from rl.runtime.errors import InputError
 from seqgan.lines import numbered_lines
-from seqgan.metrics.bleu import BleuIndex, Hits, Sentences, self_bleu
+from seqgan.metrics.bleu import BleuIndex, Hits, self_bleu
+from seqgan.metrics.copying import copying
 from seqgan.metrics.diversity import distinct_n, tokens_used, unigram_entropy, unique_share
+from seqgan.metrics.grams import Sentences
+from seqgan.metrics.instruments import NO_INSTRUMENTS, Measures
+from seqgan.metrics.lengths import lengths
 
 SACREBLEU_ORDER = 4
 
@@ -23,6 +27,7 @@ def evaluate_text(
     references: Sentences,
     *,
     train: Sentences | None = None,
+    instruments: Measures = NO_INSTRUMENTS,
     max_order: int = 5,
     self_bleu_limit: int = 10_000,
 ) -> dict[str, float]:
@@ -31,8 +36,9 @@ def evaluate_text(
     `bleu_n`: mean sentence BLEU against ALL references; `self_bleu_n`: each of the first `self_bleu_limit` samples
     against the others of them (both numbers depend on how many sentences they are measured against).
     `sacrebleu_corpus`: corpus BLEU-4 from 0 to 100, see `corpus_bleu`. `distinct_n`, `unique`, `tokens_used`, `entropy`
-    (of single tokens, nats), `length_mean`. With `train` also `train_bleu_n` and `novel`, the share of samples that
-    are no training sentence.
+    (of single tokens, nats), `length_mean` and what `lengths` tells. With `train` also `train_bleu_n`, `novel`, the
+    share of samples that are no training sentence, and what `copying` tells. With `Instruments.of(train, references)`
+    also what they measure: likelihoods in both directions, distances of features.
 
     Raises InputError for fewer than two samples or no reference.
     """
@@ -49,11 +55,13 @@ def evaluate_text(
     scores["tokens_used"] = float(tokens_used(samples))
     scores["entropy"] = unigram_entropy(samples)
     scores["length_mean"] = float(hits.lengths.mean())
+    scores |= lengths(samples, references)
     if train is not None:
         scores |= _by_order("train_bleu", BleuIndex(train, max_order).score(samples))
         known = set(map(tuple, train))
         scores["novel"] = float(np.mean([tuple(sample) not in known for sample in samples]))
-    return scores
+        scores |= copying(samples, train)
+    return scores | instruments.measure(samples, references)
 
 
 def corpus_bleu(hits: Hits) -> float:

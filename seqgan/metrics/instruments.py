@@ -1,0 +1,81 @@
+"""What learns the training text before it measures samples: language models, and features to compare sentences in."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rl.frechet import frechet_distance
+from rl.runtime import InputError
+from seqgan.metrics.divergence import divergence
+from seqgan.metrics.features import Encoder, StateEncoder, model_for
+from seqgan.metrics.grams import Sentences, number_words
+from seqgan.metrics.kneser_ney import KneserNey
+from seqgan.metrics.language_model import LanguageModel
+
+
+class Measures(Protocol):
+    """More scores of samples."""
+
+    def measure(self, samples: Sentences, references: Sentences) -> dict[str, float]:
+        """Return scores by name."""
+
+
+class NoInstruments:
+    """No more scores."""
+
+    def measure(self, samples: Sentences, references: Sentences) -> dict[str, float]:
+        """Return nothing."""
+        return {}
+
+
+NO_INSTRUMENTS = NoInstruments()
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """Built once for a corpus by `of`; `dataclasses.replace(instruments, encoder=...)` compares in other features.
+
+    All language models have one closed vocabulary, that of training and test text, so their numbers stand on one scale.
+    """
+
+    words: tuple[Hashable, ...]
+    kn: KneserNey
+    lm: LanguageModel
+    encoder: Encoder
+
+    @classmethod
+    def of(cls, train: Sentences, references: Sentences, *, cache: Path) -> "Instruments":
+        """Learn the training text; the LSTM is kept in the folder `cache`, and a damaged file is made again.
+
+        Of `references` only the vocabulary is used. Raises ValueError without a training sentence.
+        """
+        words = tuple(number_words(train, references))
+        model = model_for(train, words, cache)
+        return cls(words, KneserNey(train, words), model, StateEncoder.of(model, train))
+
+    @property
+    def sha256(self) -> str:
+        """Identify the encoder's weights."""
+        return self.encoder.sha256
+
+    def measure(self, samples: Sentences, references: Sentences) -> dict[str, float]:
+        """Return likelihoods in both directions, in nats per token with ends counted, and distances of features.
+
+        Raises InputError for fewer than two sentences on either side.
+        `lm_kn`, `lm_lstm`: samples under a model of the training text (is this said?). `reverse_lm_kn`,
+        `reverse_lm_lstm`: references under a model of the samples (is all said?); it falls with their number.
+        `fbd`: Fréchet distance (de Masson d'Autume et al. 2019, 1905.09922, there on other features), and `divergence`.
+        """
+        for name, rows in (("samples", samples), ("references", references)):
+            if len(rows) < 2:
+                raise InputError(f"{name}: {len(rows)} sentences: a distance needs at least two")
+        ours, theirs = self.encoder.features(samples), self.encoder.features(references)
+        return {
+            "lm_kn": self.kn.nll(samples),
+            "reverse_lm_kn": KneserNey(samples, self.words).nll(references),
+            "lm_lstm": self.lm.nll(samples),
+            "reverse_lm_lstm": LanguageModel.of(samples, self.words).nll(references),
+            "fbd": frechet_distance(ours, theirs),
+            "divergence": divergence(ours, theirs),
+        }
