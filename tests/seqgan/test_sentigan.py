@@ -195,7 +195,7 @@ def test_generators_keep_to_their_own_kind() -> None:
         said = SentiPlayers(toys.NUMBERS, corpus, toys.engine(seed))
         toys.imitate(said, corpus, steps=60)
         before.append(accuracy(said.start, corpus.oracle))
-        toys.play(said, corpus, rounds=200)
+        toys.play(said, corpus, rounds=120)
         after.append(accuracy(said.generator, corpus.oracle))
     assert toys.every_time_less([-share for share in before], [-share for share in after])
     assert min(after) > 0.9, (before, after)
