@@ -136,3 +136,6 @@ class Numbers:
     """share of the rows that are missing as a whole, so that free speech is learned too (MaskGAN)"""
     advantage_clip: float = 5.0
     """largest advantage of a token (MaskGAN)"""
+
+    relaxation: Literal["hard", "soft"] = "hard"
+    """whether the discriminator reads tokens, with the gradient of soft ones, or the soft ones (RelGAN, TextGAN)"""
