@@ -126,6 +126,22 @@ def test_the_ranker_learns_to_rank_real_above_fake() -> None:
     assert ranks[0].min() > 1 / 33 > ranks[1].max()
 
 
+def test_the_rankers_loss_compares_each_side_with_the_other() -> None:
+    """E softplus(-logit R) over reals among fakes, and E softplus(logit R) over fakes among reals; no dropout here."""
+    players, corpus = make()
+    real, fake, net = corpus.train[:8], corpus.train[8:14], players.discriminator
+    torch.manual_seed(3)
+    with torch.no_grad():
+        rows = (real, fake, draw(corpus.train, TINY.references))
+        y, y_fake, u = (net.features(net.pooled(some)) for some in rows)
+        on_real, on_fake = rank_logits(y, u, y_fake, TINY.gamma), rank_logits(y_fake, u, y, TINY.gamma)
+    torch.manual_seed(3)
+    metrics = players.judge(real, fake)
+    expected = (1 + (-on_real).exp()).log().mean() + (1 + on_fake.exp()).log().mean()
+    torch.testing.assert_close(metrics["d/loss"], expected)
+    assert metrics["d/accuracy"].item() == pytest.approx(sum(r > f for r in on_real for f in on_fake).item() / 48)
+
+
 def test_each_move_moves_its_own_weights() -> None:
     players, corpus = make()
     rows = corpus.train[:16]
