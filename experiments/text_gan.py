@@ -22,7 +22,7 @@ from experiments.text_setup import (
 )
 from rl.runtime import Engine, InputError, Keeper, Log, Stop, Stopped, checkpoints, closest, exit_codes, rundir
 from seqgan.corpus import Corpus
-from seqgan.evaluation import measure
+from seqgan.evaluation import glance
 from seqgan.variants import PRESETS, VARIANTS
 
 FAMILY = "text_gan"
@@ -80,7 +80,7 @@ def train(e: Experiment, corpus: Corpus, engine: Engine, run_dir: Path, checkpoi
                 learn_to_judge(e, cast, real, keeper, step=begun + step, epochs=n.d_epochs)
             measured = {}
             if (step + 1) % e.evaluate_every == 0 or step + 1 == n.steps:
-                measured = measure(cast.speaker(), corpus, samples=e.evaluate_samples, seed=e.seed + EVALUATION_SEED)
+                measured = glance(cast.speaker(), corpus, samples=e.evaluate_samples, seed=e.seed + EVALUATION_SEED)
                 if engine.is_main:
                     text_results.write_samples(run_dir, begun + step + 1, cast.speaker(), corpus, e.seed)
             log.log(begun + step + 1, engine.gather(meter.flush()) | measured)
@@ -90,7 +90,7 @@ def train(e: Experiment, corpus: Corpus, engine: Engine, run_dir: Path, checkpoi
         if stop.requested:  # it came after the last minibatch
             raise Stopped(stop.requested)
         if engine.is_main:
-            text_results.finish(run_dir, players, corpus, **measurement(e))
+            text_results.finish(run_dir, players, corpus, measurement(e))
 
 
 def learn_to_judge(
@@ -120,7 +120,7 @@ def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str,
     players = cast.players
     measured = {"origin": cast.origin, "generator": players.generator, "start": players.start}
     checkpoints.restore(folder, measured, partial=True)
-    return text_results.summarise(run_dir, players, corpus, **measurement(e))
+    return text_results.summarise(run_dir, players, corpus, measurement(e))
 
 
 def parse(arguments: Sequence[str]) -> Experiment:

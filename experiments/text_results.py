@@ -1,19 +1,24 @@
 """What a text run leaves: samples, summary.json, curves.json and the report."""
 
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from experiments import report
+from experiments.remembered import remembered
 from rl.runtime import seeded
 from rl.runtime.rundir import write_json
+from rl.runtime.weights import digest
 from seqgan.corpus import Corpus
 from seqgan.evaluation import bounds, measure, sweep_temperatures
+from seqgan.metrics.instruments import Instruments
 from seqgan.players import Players
 from seqgan.speakers import Speaker
 
 SHOWN = 100  # sentences in a sample file
-TABLE = ("nll_oracle", "nll_test", "distinct_2", "unique", "bleu_2", "bleu_4", "self_bleu_4")
-ROWS = {"last step": "", "maximum likelihood": "mle/", "REAL": "real/", "uniform": "uniform/"}
+TABLE = ("nll_oracle", "nll_test", "lm_kn", "reverse_lm_kn", "bleu_4", "self_bleu_4", "distinct_2", "unique", "fbd")
+ROWS = {"last step": "", "start": "mle/", "5-gram": "kn5/", "REAL": "real/", "uniform": "uniform/"}
 
 
 def write_samples(run_dir: Path, step: int, speaker: Speaker, corpus: Corpus, seed: int) -> None:
@@ -26,30 +31,45 @@ def write_samples(run_dir: Path, step: int, speaker: Speaker, corpus: Corpus, se
     (folder / f"step-{step}.txt").write_text("".join(lines), encoding="utf-8")
 
 
-def summarise(
-    run_dir: Path,
-    players: Players,
-    corpus: Corpus,
-    *,
-    samples: int,
-    sweep_samples: int,
-    seed: int,
-) -> dict[str, float]:
-    """Write summary.json and curves.json: the generator, its maximum-likelihood start, REAL and uniform sentences."""
-    speakers = {"last": players.speaker(players.generator), "mle": players.speaker(players.start)}
-    rows = {name: measure(speaker, corpus, samples=samples, seed=seed) for name, speaker in speakers.items()}
-    rows |= bounds(corpus, samples=samples, seed=seed + 1)
+@dataclass(frozen=True)
+class Measurement:
+    """How the last step is measured."""
+
+    samples: int
+    sweep_samples: int
+    seed: int
+    data_seed: int
+    cache: Path
+    """where instruments and shared scores are kept"""
+
+
+def summarise(run_dir: Path, players: Players, corpus: Corpus, m: Measurement) -> dict[str, float]:
+    """Write summary.json and curves.json: the generator, its start, and the rows that every score stands between."""
+    instruments = Instruments.of(corpus.sentences(corpus.train), corpus.sentences(corpus.test), cache=m.cache)
+    write_json(run_dir / "features.json", {"name": instruments.encoder.name, "sha256": instruments.sha256})
+    full = partial(measure, corpus=corpus, samples=m.samples, seed=m.seed, instruments=instruments)
+    sweep = partial(
+        sweep_temperatures, corpus=corpus, samples=m.sweep_samples, seed=m.seed, instruments=instruments.quick
+    )
+    generator, start = players.speaker(players.generator), players.speaker(players.start)
+    measured = {"last": {"row": full(generator), "curve": sweep(generator)}}
+    known = (instruments.sha256, digest({"train": corpus.train, "test": corpus.test}), repr(m))
+    measured["mle"] = remembered(
+        m.cache, "start", (*known, type(players).__name__, digest(players.start.state_dict())),
+        lambda: {"row": full(start), "curve": sweep(start)},
+    )  # fmt: skip
+    rows = {name: found["row"] for name, found in measured.items()}
+    rows |= remembered(
+        m.cache, "bounds", (*known[:2], f"{m.samples} {m.data_seed}"),
+        lambda: bounds(corpus, instruments, samples=m.samples, seed=m.data_seed),
+    )  # fmt: skip
     summary = {f"{row}/{key}": value for row, values in rows.items() for key, value in values.items()}
     summary = {key.removeprefix("last/"): value for key, value in summary.items()}
     began = time.perf_counter()
-    with seeded(seed):
-        speakers["last"].speak(samples)
-    summary["sentences_per_second"] = samples / (time.perf_counter() - began)
-    curves = {
-        name: sweep_temperatures(speaker, corpus, samples=sweep_samples, seed=seed)
-        for name, speaker in speakers.items()
-    }
-    write_json(run_dir / "curves.json", curves)
+    with seeded(m.seed):
+        generator.speak(m.samples)
+    summary["sentences_per_second"] = m.samples / (time.perf_counter() - began)
+    write_json(run_dir / "curves.json", {name: found["curve"] for name, found in measured.items()})
     write_json(run_dir / "summary.json", summary)
     return summary
 
@@ -65,16 +85,8 @@ def show(summary: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def finish(
-    run_dir: Path,
-    players: Players,
-    corpus: Corpus,
-    *,
-    samples: int,
-    sweep_samples: int,
-    seed: int,
-) -> None:
+def finish(run_dir: Path, players: Players, corpus: Corpus, m: Measurement) -> None:
     """Measure at the last step, write the report, and print where it is and the numbers in one small table."""
-    summary = summarise(run_dir, players, corpus, samples=samples, sweep_samples=sweep_samples, seed=seed)
+    summary = summarise(run_dir, players, corpus, m)
     page = report.write(run_dir)
     print(f"\n{show(summary)}\n\nreport: {page}", flush=True)

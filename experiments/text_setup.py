@@ -10,6 +10,7 @@ from torch import Tensor
 
 from experiments import config
 from experiments.origin import Origin
+from experiments.text_results import Measurement
 from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, Shuffled, checkpoints, closest
 from seqgan.corpus import Corpus, Units, ids_corpus, oracle_corpus, read_hub, read_ids, read_lines, text_corpus
 from seqgan.numbers import Numbers
@@ -24,6 +25,7 @@ MAY_BE_ZERO = (
     "interleave", "gp_weight", "matching_weight", "value_weight", "seed", "data_seed", "save_seconds", "threads",
 )  # fmt: skip
 SHARES = ("dropout", "d_dropout", "beta1")
+CACHE = Path("~/.cache/sparring")
 HEADS = 4  # of a transformer
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: what is measured never repeats what was trained on
 
@@ -34,8 +36,9 @@ class Experiment:
 
     variant: tyro.conf.Suppress[str]
     numbers: Annotated[Numbers, tyro.conf.arg(name="")]
-    preset: Literal["default", "demo", "paper", "paper-cpu"] = "default"
-    """which numbers to start from: minutes on two cores, two minutes, the paper's, the paper's for a CPU"""
+    preset: Literal["default", "demo", "paper", "paper-cpu", "protocol", "text"] = "default"
+    """which numbers: minutes on two cores, two minutes, the paper's, the paper's for a CPU, the protocol that all methods
+    are compared under, the same for text"""
     corpus: str = "oracle"
     """`oracle`, a text file with one sentence a line (.txt, .txt.gz), token ids (.npy, .npz), or hf:NAME"""
     test: str = ""
@@ -64,6 +67,8 @@ class Experiment:
     """sentences in the measurement at the end"""
     sweep_samples: int = 2_000
     """sentences at each temperature of the quality-diversity curves"""
+    cache: Path = CACHE
+    """where language models of a text, and scores that runs share, are kept"""
     start_from: Path | None = None
     """a run of the same --data-seed whose pretrained generator to start from, instead of pretraining one"""
     save_seconds: float = 60.0
@@ -127,10 +132,14 @@ def check_fit(e: Experiment, corpus: Corpus, engine: Engine) -> None:
         raise InputError(f"--hidden {n.hidden}: not divisible by the {HEADS} heads of a transformer")
     if engine.precision == "fp16" and engine.device.type == "cpu":
         raise InputError("--runtime.precision fp16: not on a CPU; take bf16 or fp32")
-    if corpus.oracle is None and (fewest := min(e.evaluate_samples, e.final_samples, e.sweep_samples)) < 2:
+    if (fewest := min(e.evaluate_samples, e.final_samples, e.sweep_samples)) < 2:
         flags = ("evaluate_samples", "final_samples", "sweep_samples")
         flag = next(flag for flag in flags if getattr(e, flag) == fewest).replace("_", "-")
-        raise InputError(f"--{flag} {fewest}: Self-BLEU needs at least 2 sentences")
+        raise InputError(f"--{flag} {fewest}: a distance needs at least 2 sentences")
+    try:
+        e.cache.expanduser().mkdir(parents=True, exist_ok=True)  # now, not after the training
+    except OSError as error:
+        raise InputError(f"--cache {e.cache}: {error.strerror}") from None
     for flag, rows in (("batch", n.batch), ("d-sentences", n.d_sentences)):
         if rows % engine.world:
             raise InputError(f"--{flag} {rows}: not divisible by {engine.world} ranks")
@@ -189,9 +198,11 @@ class Cast:
         return self.players.speaker(self.players.generator)
 
 
-def measurement(e: Experiment) -> dict[str, int]:
+def measurement(e: Experiment) -> Measurement:
     """Return how the last step is measured."""
-    return {"samples": e.final_samples, "sweep_samples": e.sweep_samples, "seed": e.seed + EVALUATION_SEED}
+    return Measurement(
+        e.final_samples, e.sweep_samples, e.seed + EVALUATION_SEED, e.data_seed + EVALUATION_SEED, e.cache.expanduser()
+    )
 
 
 def saved_experiment(run_dir: Path, saved: dict[str, object]) -> Experiment:

@@ -1,4 +1,4 @@
-"""What a speaker is measured by: both directions of likelihood where the truth is known, n-grams where it is not."""
+"""What a speaker is measured by: both directions of likelihood where the truth is known, text metrics always."""
 
 import math
 from collections.abc import Sequence
@@ -10,31 +10,65 @@ from torch import Tensor
 from rl.runtime import seeded
 from seqgan.corpus import Corpus
 from seqgan.likelihood import nll
+from seqgan.metrics.bleu import Sentences
 from seqgan.metrics.diversity import distinct_n, tokens_used, unigram_entropy, unique_share
+from seqgan.metrics.instruments import NO_INSTRUMENTS, Instruments, Measures
 from seqgan.metrics.text import evaluate_text
 from seqgan.speakers import PolicySpeaker, Speaker
 
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.2)  # inverse temperatures of a sweep
 
+Said = Int[Tensor, "sentences time"]
+
 
 def measure(
-    speaker: Speaker, corpus: Corpus, *, samples: int, seed: int, inverse_temperature: float = 1.0
+    speaker: Speaker,
+    corpus: Corpus,
+    *,
+    samples: int,
+    seed: int,
+    inverse_temperature: float = 1.0,
+    instruments: Measures = NO_INSTRUMENTS,
 ) -> dict[str, float]:
-    """Return the metrics of fresh sentences, and `nll_test` (nats a token) where there is one, at one temperature."""
+    """Return all metrics of fresh sentences, and `nll_test` (nats a token) where there is one, at one temperature."""
     with seeded(seed):
         said = speaker.speak(samples, inverse_temperature)
-    likelihood = speaker.likelihood(corpus.test, inverse_temperature)
-    return measure_sentences(said, corpus) | {f"{name}_test": value for name, value in likelihood.items()}
+    return measure_sentences(said, corpus, instruments) | nll_test(speaker, corpus, inverse_temperature)
 
 
-def measure_sentences(said: Int[Tensor, "sentences time"], corpus: Corpus) -> dict[str, float]:
-    """Return what can be said of sentences alone: `nll_oracle` and diversity, or BLEU and self-BLEU against test."""
+def glance(speaker: Speaker, corpus: Corpus, *, samples: int, seed: int) -> dict[str, float]:
+    """Return what is quickly known of fresh sentences: likelihoods and diversity, or BLEU and self-BLEU."""
+    with seeded(seed):
+        said = speaker.speak(samples)
     if corpus.oracle is None:
-        return evaluate_text(corpus.sentences(said), corpus.sentences(corpus.test))
-    rows = said.tolist()
-    metrics = {"nll_oracle": nll(corpus.oracle, said), "unique": unique_share(rows), "entropy": unigram_entropy(rows)}
-    metrics |= {f"distinct_{n}": distinct_n(rows, n) for n in range(1, 5)}
-    return metrics | {"tokens_used": float(tokens_used(rows))}
+        metrics = evaluate_text(corpus.sentences(said), corpus.sentences(corpus.test))
+    else:
+        rows = corpus.sentences(said)
+        metrics = {"unique": unique_share(rows), "entropy": unigram_entropy(rows), "tokens_used": tokens_used(rows)}
+        metrics |= {f"distinct_{n}": distinct_n(rows, n) for n in range(1, 5)} | nll_oracle(said, corpus)
+    return metrics | nll_test(speaker, corpus)
+
+
+def measure_sentences(said: Said, corpus: Corpus, instruments: Measures = NO_INSTRUMENTS) -> dict[str, float]:
+    """Return all that can be said of sentences alone: text metrics, and `nll_oracle` where there is an oracle."""
+    return measure_words(corpus.sentences(said), corpus, instruments) | nll_oracle(said, corpus)
+
+
+def measure_words(said: Sentences, corpus: Corpus, instruments: Measures) -> dict[str, float]:
+    """Return the text metrics of sentences, against the test sentences and beside the training sentences."""
+    references, train = corpus.sentences(corpus.test), corpus.sentences(corpus.train)
+    return evaluate_text(said, references, train=train, instruments=instruments)
+
+
+def nll_oracle(said: Said, corpus: Corpus) -> dict[str, float]:
+    """Return the truth's negative log-likelihood of what was said; nothing where the truth is not known."""
+    return {} if corpus.oracle is None else {"nll_oracle": nll(corpus.oracle, said)}
+
+
+def nll_test(speaker: Speaker, corpus: Corpus, inverse_temperature: float = 1.0) -> dict[str, float]:
+    """Return the speaker's negative log-likelihood of test sentences; nothing where it has none."""
+    found = speaker.likelihood(corpus.test, inverse_temperature)
+    return {f"{name}_test": value for name, value in found.items()}
 
 
 def sweep_temperatures(
@@ -44,23 +78,34 @@ def sweep_temperatures(
     samples: int,
     seed: int,
     inverse_temperatures: Sequence[float] = TEMPERATURES,
+    instruments: Measures = NO_INSTRUMENTS,
 ) -> list[dict[str, float]]:
     """Return the quality-diversity curve of a speaker: its metrics at each inverse temperature."""
     return [
-        {"inverse_temperature": t} | measure(speaker, corpus, samples=samples, seed=seed, inverse_temperature=t)
+        {"inverse_temperature": t}
+        | measure(speaker, corpus, samples=samples, seed=seed, inverse_temperature=t, instruments=instruments)
         for t in inverse_temperatures
     ]
 
 
-def bounds(corpus: Corpus, *, samples: int, seed: int) -> dict[str, dict[str, float]]:
-    """Return the rows that every score stands between: `real` sentences measured like samples, and `uniform` tokens."""
-    size, shape = len(corpus.vocabulary.words), (samples, corpus.length)
-    if corpus.oracle is not None:
-        with seeded(seed):
-            uniform = torch.randint(size, shape)
-        truth = PolicySpeaker(corpus.oracle, corpus.length, corpus.test[:, : corpus.prompt])
-        return {
-            "real": measure(truth, corpus, samples=samples, seed=seed),
-            "uniform": measure_sentences(uniform, corpus) | {"nll_test": math.log(size)},
-        }
-    return {"real": measure_sentences(corpus.train[:samples], corpus)}
+def bounds(corpus: Corpus, instruments: Instruments, *, samples: int, seed: int) -> dict[str, dict[str, float]]:
+    """Return the rows that every score stands between.
+
+    `real`: sentences of the truth, measured like samples; `kn5`: those of a Kneser-Ney 5-gram; of an oracle also
+    `uniform` tokens. Where the truth is known only by its text, `real` are training sentences against test, and the
+    language models, which have read the former, are asked about the latter.
+    """
+    test = corpus.sentences(corpus.test)
+    said = instruments.kn.sample(samples, corpus.length - corpus.prompt, seed=seed)
+    rows = {"kn5": measure_words(said, corpus, instruments) | {"nll_test": instruments.kn.nll(test)}}
+    if corpus.oracle is None:
+        real = measure_sentences(corpus.train[:samples], corpus, instruments)
+        return rows | {"real": real | instruments.likelihoods(test)}
+    with seeded(seed):
+        uniform = torch.randint(len(corpus.vocabulary.words), (samples, corpus.length))
+    truth = PolicySpeaker(corpus.oracle, corpus.length, corpus.test[:, : corpus.prompt])
+    return rows | {
+        "real": measure(truth, corpus, samples=samples, seed=seed, instruments=instruments),
+        "uniform": measure_sentences(uniform, corpus, instruments)
+        | {"nll_test": math.log(len(corpus.vocabulary.words))},
+    }

@@ -128,6 +128,8 @@ class Numbers:
     """weight of the gradient penalty (WGAN-GP)"""
     baseline_decay: float = 0.08
     """share of the newest rewards in the moving baseline (ScratchGAN)"""
+    candidates: int = 8
+    """sentences that are said for each that is chosen (residual)"""
     beta1: float = 0.9
     """Adam's memory of gradients in the adversarial rounds"""
     d_hidden: int = 64

@@ -7,16 +7,19 @@ from functools import partial
 from torch import Tensor
 
 from rl.discriminator import evaluating
-from rl.estimators import leave_one_out, no_baseline
-from rl.objectives import AIRL, Objective, SeqGAN
+from rl.estimators import batch_baseline, leave_one_out, no_baseline
+from rl.objectives import AIRL, MaliGAN, Objective, SeqGAN
 from rl.rewards import Constant, MonteCarlo, Noise, Reward, Terminal
 from rl.rollout import Rollout, returns_to_go
 from rl.runtime import Engine
 from seqgan.corpus import Corpus
 from seqgan.discriminators import ConvDiscriminator
 from seqgan.generators import Generator
+from seqgan.maligan import weighed_rollouts
 from seqgan.numbers import Numbers
 from seqgan.players import Players, PolicyPlayers
+from seqgan.rankgan import RankPlayers
+from seqgan.residual import ResidualPlayers
 from seqgan.sampling import complete
 from seqgan.scoring import judge_completions
 
@@ -93,7 +96,19 @@ DEFAULT = Numbers(
     d_sentences=1_000,
 )
 DEMO = replace(DEFAULT, vocabulary=200, sentences=2_000, length=12)
-PRESETS = {"default": DEFAULT, "demo": DEMO, "paper": PAPER, "paper-cpu": PAPER_CPU}  # fmt: skip
+# The paper's data and start, and an adversary that all methods can afford on one core in minutes: the common protocol.
+PROTOCOL = replace(
+    PAPER, steps=60, d_filters="small", d_lr=1e-3, d_pretrain=5, d_pretrain_epochs=1, d_rounds=1, d_epochs=1,
+    d_sentences=2_560,
+)  # fmt: skip
+# The same for captions and news: a larger generator, stopped by validation.
+TEXT = replace(
+    PROTOCOL, valid=500, embedding=64, hidden=128, dropout=0.5, mle_epochs=30, mle_lr=2e-3, mle_best=True, steps=40,
+    g_lr=1e-3, rollouts=4, d_dropout=0.5, d_lr=5e-4, d_pretrain=4, d_sentences=5_120,
+)  # fmt: skip
+PRESETS = {
+    "default": DEFAULT, "demo": DEMO, "paper": PAPER, "paper-cpu": PAPER_CPU, "protocol": PROTOCOL, "text": TEXT
+}  # fmt: skip
 
 
 def without_discriminator(numbers: Numbers) -> Numbers:
@@ -132,6 +147,11 @@ def trusting(numbers: Numbers) -> Numbers:
     )
 
 
+def choosing(numbers: Numbers) -> Numbers:
+    """Return numbers for a generator that only speaks, and a discriminator that learns from its sentences."""
+    return replace(numbers, steps=8, g_steps=0, sharpness=1.2, d_sentences=10_000, d_pretrain=0, d_rounds=1, d_epochs=1)
+
+
 def rows(change: Callable[[Numbers], Numbers]) -> dict[str, Numbers]:
     """Return every preset with a change."""
     return {preset: change(numbers) for preset, numbers in PRESETS.items()}
@@ -167,6 +187,21 @@ VARIANTS = {
         "control: SeqGAN paid U[0, 1] for everything",
         partial(PolicyPlayers, objective=SeqGAN(), reward=noise, baseline=no_baseline),
         rows(without_discriminator),
+    ),
+    "maligan": Variant(
+        "MaliGAN (Che et al. 2017): rollout rewards e^l normalised over the batch, less their mean",
+        partial(PolicyPlayers, objective=MaliGAN(), reward=weighed_rollouts, baseline=batch_baseline),
+        PRESETS,
+    ),
+    "rankgan": Variant(
+        "RankGAN (Lin et al. 2017): rollout rewards by rank among real sentences",
+        partial(RankPlayers, objective=SeqGAN(), baseline=no_baseline),
+        PRESETS,
+    ),
+    "residual": Variant(
+        "residual model (Deng et al. 2020): the start says, a discriminator chooses",
+        ResidualPlayers,
+        rows(choosing),
     ),
     "mle": Variant(
         "maximum likelihood alone, the plain baseline",

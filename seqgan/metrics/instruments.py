@@ -59,6 +59,11 @@ class Instruments:
         """Identify the encoder's weights."""
         return self.encoder.sha256
 
+    @property
+    def quick(self) -> Measures:
+        """The same instruments without the LSTM that learns the samples, which takes longer than all the rest."""
+        return QuickInstruments(self)
+
     def measure(self, samples: Sentences, references: Sentences) -> dict[str, float]:
         """Return likelihoods in both directions, in nats per token with ends counted, and distances of features.
 
@@ -67,15 +72,29 @@ class Instruments:
         `reverse_lm_lstm`: references under a model of the samples (is all said?); it falls with their number.
         `fbd`: Fréchet distance (de Masson d'Autume et al. 2019, 1905.09922, there on other features), and `divergence`.
         """
+        learned = LanguageModel.of(samples, self.words).nll(references)
+        return self.quick.measure(samples, references) | {"reverse_lm_lstm": learned}
+
+    def likelihoods(self, sentences: Sentences) -> dict[str, float]:
+        """Return `lm_kn` and `lm_lstm`, nats per token under models of the training text."""
+        return {"lm_kn": self.kn.nll(sentences), "lm_lstm": self.lm.nll(sentences)}
+
+
+@dataclass(frozen=True)
+class QuickInstruments:
+    """All of `Instruments` but `reverse_lm_lstm`."""
+
+    instruments: Instruments
+
+    def measure(self, samples: Sentences, references: Sentences) -> dict[str, float]:
+        """Return the scores of `Instruments.measure` that need no net to learn."""
         for name, rows in (("samples", samples), ("references", references)):
             if len(rows) < 2:
                 raise InputError(f"{name}: {len(rows)} sentences: a distance needs at least two")
-        ours, theirs = self.encoder.features(samples), self.encoder.features(references)
-        return {
-            "lm_kn": self.kn.nll(samples),
-            "reverse_lm_kn": KneserNey(samples, self.words).nll(references),
-            "lm_lstm": self.lm.nll(samples),
-            "reverse_lm_lstm": LanguageModel.of(samples, self.words).nll(references),
+        encoder, words = self.instruments.encoder, self.instruments.words
+        ours, theirs = encoder.features(samples), encoder.features(references)
+        return self.instruments.likelihoods(samples) | {
+            "reverse_lm_kn": KneserNey(samples, words).nll(references),
             "fbd": frechet_distance(ours, theirs),
             "divergence": divergence(ours, theirs),
         }
