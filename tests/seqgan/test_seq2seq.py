@@ -261,5 +261,4 @@ def test_right_endings_become_more_frequent_than_by_likelihood() -> None:
         toys.play(players, corpus, rounds=120)
         for net, rates in ((players.start, before), (players.generator, after)):
             rates.append(right(players.speaker(net).speak(4_000)))
-    print(before, after)
     assert toys.every_time_less([-rate for rate in before], [-rate for rate in after])
