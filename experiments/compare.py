@@ -5,6 +5,7 @@ maximum-likelihood start and REAL, or between random actions and the expert, and
 """
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ INCIDENTAL = (
     "runtime.threads",
     "runtime.compile",
 )
+MEASURED_MEANWHILE = {"text_gan": ("evaluate_every", "evaluate_samples")}  # seen in the learning curves alone
 FAMILIES = {
     "text_gan": comparison_text.sections,
     "gail": comparison_gail.sections,
@@ -100,7 +102,11 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 def _settings(run: Run) -> dict[str, Any]:
     flat = records.flatten(run.description["config"])
-    return {name: value for name, value in flat.items() if name not in INCIDENTAL}
+    if flat.get("start_from"):  # each seed may start from a run of its own
+        start = Path(str(flat["start_from"])).name
+        flat["start_from"] = re.sub(rf"(?<!\d){run.description['seed']}(?!\d)", "SEED", start)
+    free = (*INCIDENTAL, *MEASURED_MEANWHILE.get(run.description["family"], ()))
+    return {name: value for name, value in flat.items() if name not in free}
 
 
 def _method(run: Run, others: Sequence[Run]) -> str:

@@ -1,60 +1,105 @@
 """Text runs side by side: the last step beside its start and REAL, and beside the start's temperature curve."""
 
-import math
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
 from experiments import comparison, page, records
 from experiments.comparison import Group, Section, Table, cell
-from experiments.page import number
+from experiments.equal_quality import against_each_other, compare_curves, is_control
 from experiments.plots import Line, Mark, trade_off
 from experiments.records import Point, Run, real_point
-from experiments.statistics import FEWEST, Interval, interval, read_curve
+from experiments.statistics import RESAMPLES, interval
 
 COLUMNS = ("last step", "start", "last - start", "REAL")
+OTHERS = {"kn5/": "5-gram", "uniform/": "uniform"}  # further rows of a summary, where runs have them
 NOTE = "Start: the same runs after maximum likelihood; the difference is taken within each run."
-TRADE_OFFS = """{% for title, figure, verdicts in trade_offs %}
+WIDE = (
+    "bleu_2", "bleu_3", "bleu_4", "bleu_5", "self_bleu_2", "self_bleu_3", "self_bleu_4", "self_bleu_5", "nll_oracle",
+    "nll_test", "fbd", "divergence", "lm_kn", "reverse_lm_kn", "copied_5", "distinct_2", "unique",
+)  # fmt: skip
+TRADE_OFFS = """{% for title, figure, verdicts, versus in trade_offs %}
 <h2>{{ title }}</h2>
 <p class="soft">Dashed: the start over temperatures; solid: the last step. Thin: one seed; thick: their mean at equal
-temperature, a dot at temperature 1. ★ REAL. At equal quality, below is better.</p>
+temperature, a dot at temperature 1. ★ REAL. Further left is better quality; at equal quality, below is better.
+Differences are taken within seeds, read between temperatures, with the wider of the t and the bootstrap interval over
+seeds at each quality; {{ resamples }} resamples.</p>
 <div class="large">{{ figure }}</div>
 <ul>{% for name, words in verdicts %}<li><p><strong>{{ name }}</strong>: {{ words }}</p></li>{% endfor %}</ul>
+{% if versus %}<details><summary>Against each other</summary>
+<ul>{% for name, words in versus %}<li><p><strong>{{ name }}</strong>: {{ words }}</p></li>{% endfor %}</ul></details>
+{% endif %}
 {% endfor %}
 
 """
 
 
 def sections(groups: Sequence[Group]) -> list[Section]:
-    """Return the table, the trade-offs and the learning curves."""
-    blocks = [(f"{group.name}, n = {len(group.runs)}", tabulate(group)) for group in groups]
-    table = comparison.tables([Table("At the last step", COLUMNS, blocks, NOTE)])
-    return [table, trade_offs(groups), comparison.panels(groups)]
+    """Return the tables, the trade-offs and the learning curves."""
+    blocks = [(f"{group.name}, n = {len(group.runs)}", tabulate(group, others(groups))) for group in groups]
+    table = comparison.tables([Table("At the last step", [*COLUMNS, *others(groups).values()], blocks, NOTE)])
+    return [table, comparison.tables([wide(groups)]), trade_offs(groups), comparison.panels(groups)]
+
+
+def others(groups: Sequence[Group]) -> dict[str, str]:
+    """Return the further rows that any summary has, by prefix."""
+    keys = [key for group in groups for run in group.runs for key in run.summary]
+    return {prefix: name for prefix, name in OTHERS.items() if any(key.startswith(prefix) for key in keys)}
+
+
+def wide(groups: Sequence[Group]) -> Table:
+    """Return one row for each group at the last step, under all metrics, and for REAL and what else was measured."""
+    runs = [run for group in groups for run in group.runs]
+    keys = [key for key in WIDE if any(key in run.summary for run in runs)]
+    rows = [(group.name, [str(len(group.runs)), *cells(group.runs, keys)]) for group in groups]
+    for prefix, name in {"real/": "REAL", **others(groups)}.items():
+        rows.append((name, ["", *cells(runs, [prefix + key for key in keys])]))
+    return Table("All at the last step", ["n", *keys], [("", rows)])
+
+
+def cells(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
+    """Return for each key mean ± half of the interval over the runs that have it."""
+    values = [[run.summary[key] for run in runs if key in run.summary] for key in keys]
+    return [cell(interval(found), len(runs)) for found in values]
 
 
 def trade_offs(groups: Sequence[Group]) -> Section:
     """Return the temperature curves with what they say of each group, in words."""
     found, lines = [], []
+    runs = [run for group in groups for run in group.runs]
     for x, y in records.TRADE_OFFS:
         figure = trade_off_figure(groups, x, y)
-        if figure:
-            verdicts = [(group.name, words) for group in groups if (words := compare_curves(group.runs, x, y))]
-            found.append((f"{x} against {y}", figure, verdicts))
-            lines.append("\n".join([f"{x} against {y}, below = better", *(f"  {a}: {b}" for a, b in verdicts)]))
-    return Section(page.fragment(TRADE_OFFS, {"trade_offs": found}), "\n\n".join(lines))
+        if not figure:
+            continue
+        verdicts = [(group.name, words) for group in groups if (words := compare_curves(group.runs, x, y, runs))]
+        pairs = against_each_other(groups, x, y)
+        found.append((f"{x} against {y}", figure, verdicts, [named(*pair) for pair in pairs]))
+        short = [pair for pair in pairs if is_control(pair[1])] or pairs
+        rows = [*verdicts, *(named(*pair) for pair in short)]
+        lines.append("\n".join([f"{x} against {y}, below = better", *(f"  {a}: {b}" for a, b in rows)]))
+    values = {"trade_offs": found, "resamples": f"{RESAMPLES:,}"}
+    return Section(page.fragment(TRADE_OFFS, values), "\n\n".join(lines))
 
 
-def tabulate(group: Group) -> list[tuple[str, list[str]]]:
-    """Return for each main metric: last step, start, difference within runs, REAL: mean ± half of the interval."""
+def named(ours: Group, theirs: Group, words: str) -> tuple[str, str]:
+    """Return what two groups are called together, and the words."""
+    return f"{ours.name} against {theirs.name}", words
+
+
+def tabulate(group: Group, more: Iterable[str] = ()) -> list[tuple[str, list[str]]]:
+    """Return for each main metric: last step, start, difference within runs, REAL and what `more` prefixes name.
+
+    Each is a mean ± half of its interval over seeds.
+    """
     rows = []
     for key in records.MAIN:
         if not any(key in run.summary for run in group.runs):
             continue
         summaries = [run.summary for run in group.runs]
-        last, start, real = ([s[name] for s in summaries if name in s] for name in (key, f"mle/{key}", f"real/{key}"))
+        names = (key, f"mle/{key}", f"real/{key}", *(prefix + key for prefix in more))
+        last, start, real, *rest = ([s[name] for s in summaries if name in s] for name in names)
         gained = [s[key] - s[f"mle/{key}"] for s in summaries if key in s and f"mle/{key}" in s]
-        rows.append((key, [cell(interval(values), len(summaries)) for values in (last, start, gained, real)]))
+        rows.append((key, [cell(interval(values), len(summaries)) for values in (last, start, gained, real, *rest)]))
     return rows
 
 
@@ -79,7 +124,7 @@ def trade_off_figure(groups: Sequence[Group], x: str, y: str) -> Markup | None:
     places = [place for group in groups for run in group.runs if (place := real_point(run, x, y))]
     if lines and places:
         marks.append(Mark(interval([p[0] for p in places]).mean, interval([p[1] for p in places]).mean, "ink", "*"))
-    return trade_off(lines, marks, x, y) if lines else None
+    return trade_off(lines, marks, x, y, falling=x in records.BETTER_WHEN_HIGH) if lines else None
 
 
 def curve_of(run: Run, which: str, x: str, y: str) -> dict[float, Point]:
@@ -94,64 +139,3 @@ def at_equal_temperature(
     """Return (inverse temperature, x of each curve, y of each curve) at the temperatures that all curves have."""
     shared = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     return [(t, [curve[t][x] for curve in curves], [curve[t][y] for curve in curves]) for t in shared]
-
-
-def compare_curves(runs: Sequence[Run], x: str, y: str) -> str:
-    """Return in words where the last step lies beside the start's temperature curve; "" if no run has the curves."""
-    having = [run for run in runs if curve_of(run, "mle", x, y) and x in run.summary and y in run.summary]
-    if not having:
-        return ""
-    distances = [_distance(run, run.summary, x, y) for run in having]
-    reached = [distance for distance in distances if not math.isnan(distance)]
-    where = number(interval([run.summary[x] for run in having]).mean)
-    if not reached:
-        return f"at the last step's {x} ({where}) there is no start to compare with: its curve does not reach there."
-    found = interval(reached)
-    missed = len(distances) - len(reached)
-    words = (
-        f"at the last step's {x} (mean {where}), its {y} is {_signed(found)} the start's temperature curve, "
-        f"{_verdict(found)}"
-    )
-    words += f"; {missed} more did not reach it" if missed else ""
-    stretches = _stretches(having, x, y)
-    return f"{words}. Over temperatures the curve lies {', '.join(stretches)}." if stretches else f"{words}."
-
-
-def _distance(run: Run, point: Point, x: str, y: str) -> float:
-    """How far a point lies above the start's curve at its own x; nan where the curve does not reach."""
-    start = curve_of(run, "mle", x, y).values()
-    return point[y] - read_curve([p[x] for p in start], [p[y] for p in start], point[x])
-
-
-def _signed(found: Interval) -> str:
-    return f"{number(abs(found.mean))} {'below' if found.mean < 0 else 'above'}"
-
-
-def _verdict(found: Interval) -> str:
-    if found.n < FEWEST:
-        return f"n = {found.n}: too few seeds to say more"
-    between = f"95 % interval of the difference {number(found.low)} to {number(found.high)}, n = {found.n}"
-    return f"{between}: " + {"below": "better", "above": "worse", "level": "no clear difference"}[_side(found)]
-
-
-def _side(found: Interval) -> str:
-    """Below or above, if the interval leaves out zero; of fewer than three seeds the mean decides."""
-    low, high = (found.mean, found.mean) if found.n < FEWEST else (found.low, found.high)
-    return "below" if high < 0 else "above" if low > 0 else "level"
-
-
-def _stretches(runs: Sequence[Run], x: str, y: str) -> list[str]:
-    """Say of each stretch of the last step's curve on which side of the start's it lies."""
-    curves = [curve_of(run, "last", x, y) for run in runs]
-    sides: list[tuple[float, str]] = []
-    for t, xs, _ in at_equal_temperature(curves, x, y):
-        distances = [_distance(run, curve[t], x, y) for run, curve in zip(runs, curves, strict=True)]
-        if not any(math.isnan(distance) for distance in distances):
-            sides.append((interval(xs).mean, _side(interval(distances))))
-    words = {"below": "below it (better)", "above": "above it (worse)", "level": "level with it"}
-    out = []
-    for side, places in groupby(sorted(sides), key=lambda place: place[1]):
-        ends = [place[0] for place in places]
-        span = number(ends[0]) if len(ends) == 1 else f"{number(ends[0])} to {number(ends[-1])}"
-        out.append(f"{words[side]} for {x} {span}")
-    return out

@@ -96,11 +96,15 @@ def histogram(edges: Floats, groups: Sequence[tuple[Floats, str]], x_label: str)
     return result[0]
 
 
-def trade_off(lines: Sequence[Line], marks: Sequence[Mark], x_label: str, y_label: str) -> Markup:
-    """Return a large figure of one metric against another."""
+def trade_off(
+    lines: Sequence[Line], marks: Sequence[Mark], x_label: str, y_label: str, *, falling: bool = False
+) -> Markup:
+    """Return a large figure of one metric against another; `falling`: x falls from left to right."""
     with _axes(7.2, 4.7) as (axes, result):
         axes.grid(True, axis="x")
         axes.margins(0.1)
+        if falling:
+            axes.invert_xaxis()
         for line in lines:
             _draw(axes, line)
         for mark in marks:

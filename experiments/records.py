@@ -15,14 +15,17 @@ Point = dict[str, float]
 MAIN = (
     "nll_oracle", "nll_test", "bleu_2", "bleu_3", "bleu_4", "bleu_5", "self_bleu_2", "self_bleu_3", "self_bleu_4",
     "self_bleu_5", "distinct_1", "distinct_2", "distinct_3", "distinct_4", "unique",
-    "fbd", "return_mean", "return_normalised", "return_std", "return_expert", "return_random", "p@5", "ndcg@5",
+    "fbd", "divergence", "lm_kn", "reverse_lm_kn", "copied_5",
+    "return_mean", "return_normalised", "return_std", "return_expert", "return_random", "p@5", "ndcg@5",
     "map", "mrr", "fid", "kid", "class_accuracy", "inception_score", "precision", "recall", "modes", "mode_kl",
     "high_quality", "reverse_kl",
 )  # fmt: skip
 TRADE_OFFS = (
     ("nll_oracle", "nll_test"),
-    ("bleu_4", "self_bleu_4"),
+    ("lm_kn", "reverse_lm_kn"),
+    ("bleu_5", "self_bleu_5"),
 )  # quality; what is paid for it, lower is better
+BETTER_WHEN_HIGH = ("bleu_5",)  # of the qualities among them; all others are better when low
 
 
 @dataclass(frozen=True)

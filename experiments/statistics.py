@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -35,6 +36,27 @@ def interval(values: Floats) -> Interval:
     return Interval(n, mean, mean - half, mean + half)
 
 
+def bootstrap(values: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """Return the mean and its 95 % percentile bootstrap interval; paired, if the values are differences within pairs.
+
+    From few values it is too narrow: three have ten different resamples, and it holds the truth in 75 % of all cases.
+    """
+    n = len(values)
+    mean = math.fsum(values) / n if n else math.nan
+    if n < FEWEST:
+        return Interval(n, mean, math.nan, math.nan)
+    drawn = _resample([values], resamples, np.random.default_rng(seed))[0].mean(-1)
+    low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+    return Interval(n, mean, low, high)
+
+
+def widest(values: Floats) -> Interval:
+    """Return the mean with the least interval that holds both the t-interval and the bootstrap's."""
+    found, other = interval(values), bootstrap(values)
+    return Interval(found.n, found.mean, min(found.low, other.low), max(found.high, other.high))
+
+
+@cache
 def t_quantile(freedom: int, share: float = 0.95) -> float:
     """Return t with P(|T| < t) = share for Student's T of `freedom` degrees, by bisection."""
     low, high = 0.0, 1.0

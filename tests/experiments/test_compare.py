@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from experiments import compare
 from experiments.compare import group_runs, load, warnings
 from experiments.comparison import Group, learning_figure
-from experiments.comparison_text import at_equal_temperature, compare_curves, tabulate
+from experiments.comparison_text import at_equal_temperature, tabulate
+from experiments.equal_quality import compare_curves
 from experiments.statistics import interval, read_curve, t_cover, t_quantile
 from rl.runtime.errors import InputError, exit_codes
 
@@ -140,14 +141,15 @@ def test_verdict_says_where_the_start_does_not_reach(tmp_path: Path) -> None:
 
 
 def test_verdict_names_the_stretches_of_the_curve(tmp_path: Path) -> None:
-    run = load(make_run(tmp_path / "a", 0))
+    # Last step less start: -.1 at 7, -.05 at 7.5, .1 at 8, -.1 at 9: zero at 7 2/3 and 8.5, between places of 2 / 40.
+    runs = [load(make_run(tmp_path / f"{seed}", seed)) for seed in range(3)]
     places = [(3.0, 7.0, 9.4), (2.0, 7.5, 8.7), (1.0, 8.0, 8.1), (0.5, 9.0, 6.4)]  # start: 9.5, 8.75, 8.0, 6.5
-    run.curves["last"] = [{"inverse_temperature": t, "nll_oracle": x, "nll_test": y} for t, x, y in places]
-    words = compare_curves([run], "nll_oracle", "nll_test")
-    assert (
-        "the curve lies below it (better) for nll_oracle 7.000 to 7.500, above it (worse) for nll_oracle 8.000, "
-        "below it (better) for nll_oracle 9.000." in words
-    )
+    for run in runs:
+        run.curves["last"] = [{"inverse_temperature": t, "nll_oracle": x, "nll_test": y} for t, x, y in places]
+    words = compare_curves(runs, "nll_oracle", "nll_test")
+    assert "dominates for nll_oracle 7.000 to 7.650 by" in words
+    assert "is dominated for nll_oracle 7.700 to 8.450 by" in words
+    assert ", level for nll_oracle 8.500, dominates for nll_oracle 8.550 to 9.000 by" in words
 
 
 def test_means_are_taken_at_temperatures_that_all_seeds_have() -> None:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.statistics import improvement, interquartile_mean, iqm
+from experiments.statistics import bootstrap, improvement, interquartile_mean, interval, iqm, widest
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,25 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(heights: tuple[floa
         found = iqm(tasks, resamples=400, seed=trial)
         held += found.low <= 0 <= found.high
     assert 0.86 <= held / 400 <= 0.98
+
+
+def test_bootstrap_of_a_mean_by_enumeration() -> None:
+    # Of the 27 draws of 0, 3, 6 one has the mean 0 and one 6, a share of .037 > .025 each.
+    found = bootstrap([0.0, 3.0, 6.0])
+    assert (found.n, found.mean, found.low, found.high) == (3, 3.0, 0.0, 6.0)
+    # Of the 256 draws of 0, 0, 0, 4 the share without the 4 is .316, of those with three or four of it .051.
+    assert (bootstrap([0.0, 0.0, 0.0, 4.0]).low, bootstrap([0.0, 0.0, 0.0, 4.0]).high) == (0.0, 3.0)
+    assert bootstrap([1.0, 5.0, 2.0], seed=1) == bootstrap([1.0, 5.0, 2.0], seed=1)
+    assert math.isnan(bootstrap([1.0, 2.0]).low)
+    assert math.isnan(bootstrap([]).mean)
+
+
+def test_the_widest_interval_holds_both() -> None:
+    for values in ([1.0, 2.0, 3.0], [0.0] * 19 + [1.0], [1.0, 2.0, 3.0, 9.0, 1.0]):
+        both = interval(values), bootstrap(values)
+        found = widest(values)
+        assert (found.low, found.high) == (min(i.low for i in both), max(i.high for i in both))
+    skewed = [0.0] * 18 + [1.0] * 2
+    assert widest(skewed).high == bootstrap(skewed).high > interval(skewed).high
+    assert widest(skewed).low == interval(skewed).low < bootstrap(skewed).low
+    assert math.isnan(widest([1.0, 2.0]).low)
