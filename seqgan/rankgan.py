@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from rl.discriminator import evaluating, full_precision
+from rl.discriminator import full_precision
 from rl.objectives import Objective
 from rl.rewards import MonteCarlo
 from rl.runtime import Engine
@@ -79,7 +79,7 @@ def ranked_rollouts(
     @torch.no_grad()
     def judge(tokens: Tensor, completions: Tensor) -> tuple[Tensor, Tensor]:
         reals = draw(train, n.references + n.d_batch // 2).to(tokens)
-        with evaluating(ranker), engine.autocast():
+        with engine.autocast():
             features = ranker.features(ranker.pooled(reals))
         references, compared = features.split([n.references, n.d_batch // 2])
 

@@ -81,7 +81,7 @@ def test_a_completion_is_paid_its_rank_among_real_sentences() -> None:
     torch.manual_seed(0)
     train = torch.arange(1, 6)[:, None].expand(5, 4)
     ranker = ConvDiscriminator(6, 4, embedding=3, filters=((1, 4), (2, 4)), dropout=0.5).train()
-    n, engine = replace(TINY, references=1, d_batch=2), toys.engine()
+    n, engine = replace(TINY, references=2, d_batch=6), toys.engine()
     generator = RankPlayers(
         TINY, toys.toy_corpus(0, sentences=64), engine, objective=SeqGAN(), baseline=leave_one_out
     ).generator
@@ -93,10 +93,10 @@ def test_a_completion_is_paid_its_rank_among_real_sentences() -> None:
     torch.manual_seed(1)
     whole, completed = reward.judge_completions(tokens, completions)
     torch.manual_seed(1)
-    reals = draw(train, 2)
+    reals = draw(train, 5)
     ranker.eval()
     with torch.no_grad():
-        y, u, c = (ranker.features(ranker.pooled(rows)) for rows in (tokens, reals[:1], reals[1:]))
+        y, u, c = (ranker.features(ranker.pooled(rows)) for rows in (tokens, reals[:2], reals[2:]))
         torch.testing.assert_close(whole, rank_logits(y, u, c, n.gamma))
         rows = ranker.features(ranker.pooled(completions.flatten(0, 2)))
         torch.testing.assert_close(completed, rank_logits(rows, u, c, n.gamma).view(completed.shape))
