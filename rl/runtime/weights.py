@@ -15,7 +15,7 @@ def digest(weights: Mapping[str, Tensor]) -> str:
     hashed = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        hashed.update(tensor.detach().cpu().contiguous().numpy())
+        hashed.update(tensor.detach().cpu().numpy().tobytes())
     return hashed.hexdigest()
 
 
