@@ -9,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from experiments import config, text_results
+from experiments.text_data import load_corpus
 from experiments.text_setup import (
     EVALUATION_SEED,
     MAY_BE_ZERO,
@@ -16,7 +17,6 @@ from experiments.text_setup import (
     Cast,
     Experiment,
     check_fit,
-    load_corpus,
     measurement,
     saved_experiment,
 )

@@ -12,9 +12,8 @@ from experiments import config
 from experiments.origin import Origin
 from experiments.text_results import Measurement
 from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, Shuffled, checkpoints, closest
-from seqgan.corpus import Corpus, Units, ids_corpus, oracle_corpus, read_hub, read_ids, read_lines, text_corpus
+from seqgan.corpus import Corpus, Units
 from seqgan.numbers import Numbers
-from seqgan.oracle import draw_oracle, load_oracle
 from seqgan.pretraining import Best
 from seqgan.speakers import Speaker
 from seqgan.variants import VARIANTS
@@ -37,14 +36,16 @@ class Experiment:
     variant: tyro.conf.Suppress[str]
     numbers: Annotated[Numbers, tyro.conf.arg(name="")]
     preset: Literal["default", "demo", "paper", "paper-cpu", "protocol", "text"] = "default"
-    """which numbers: minutes on two cores, two minutes, the paper's, the paper's for a CPU, the protocol that all methods
-    are compared under, the same for text"""
+    """which numbers: minutes on two cores, two minutes, the paper's, the paper's for a CPU, those that methods are
+    compared by, the same for text"""
     corpus: str = "oracle"
-    """`oracle`, a text file with one sentence a line (.txt, .txt.gz), token ids (.npy, .npz), or hf:NAME"""
+    """`oracle`, one sentence a line (.txt, .txt.gz), pairs apart by a tab (.tsv, .tsv.gz), ids (.npy, .npz), hf:NAME"""
     test: str = ""
     """held-out sentences, of the same kind as --corpus; empty: a tenth of the corpus (of an oracle: fresh draws)"""
     oracle_params: Path | None = None
     """an .npz with an oracle's weights, such as the SeqGAN paper's; none: an oracle drawn from the seed"""
+    before_tab: Literal["label", "prompt"] = "label"
+    """what stands before the tab of a .tsv: the sentence's kind, or words that it continues"""
     units: Units = "word"
     """what a text is split into"""
     at_least: int = 1
@@ -74,51 +75,6 @@ class Experiment:
     save_seconds: float = 60.0
     """seconds between checkpoints"""
     runtime: Runtime = field(default_factory=Runtime)
-
-
-def load_corpus(e: Experiment) -> Corpus:
-    """Return the corpus that the flags name; raise InputError naming the file and the place."""
-    n, files = e.numbers, [name for name in (e.corpus, e.test) if name]
-    kind = kind_of("--corpus", e.corpus)
-    if kind == "oracle":
-        if e.test:
-            raise InputError(f"--test {e.test}: the oracle draws test sentences itself (--test-sentences)")
-        oracle = load_oracle(e.oracle_params) if e.oracle_params else draw_oracle(n.vocabulary, seed=e.data_seed)
-        if n.valid >= n.sentences:
-            raise InputError(f"--valid {n.valid}: only {n.sentences} sentences (--sentences)")
-        return oracle_corpus(
-            oracle, sentences=n.sentences, valid=n.valid, test=n.test_sentences, length=n.length or 20, seed=e.data_seed
-        )
-    if e.oracle_params:
-        raise InputError(f"--oracle-params {e.oracle_params}: needs --corpus oracle, not {e.corpus}")
-    if e.test and kind_of("--test", e.test) != kind:
-        raise InputError(f"--test {e.test}: expected the same kind of source as --corpus {e.corpus}")
-    if kind == "ids":
-        parts = [read_ids(Path(name)) for name in files]
-        if n.length not in (0, parts[0].shape[1]):
-            raise InputError(f"--length {n.length}: the sentences of {e.corpus} have {parts[0].shape[1]} tokens")
-        return ids_corpus(parts[0], parts[1] if e.test else parts[0][:0], valid=n.valid, seed=e.data_seed)
-    if kind == "hub":
-        lines = [read_hub(name.removeprefix("hf:"), e.hub_split, e.hub_column, e.units) for name in files]
-    else:
-        lines = [read_lines(Path(name), e.units) for name in files]
-    test = lines[1] if e.test else []
-    return text_corpus(
-        lines[0], test, units=e.units, at_least=e.at_least, length=n.length, valid=n.valid, seed=e.data_seed
-    )
-
-
-def kind_of(flag: str, source: str) -> Literal["oracle", "ids", "hub", "text"]:
-    """Tell what a flag names; raise InputError for what is no source of sentences."""
-    if source == "oracle" and flag == "--corpus":
-        return "oracle"
-    if source.startswith("hf:"):
-        return "hub"
-    if source.endswith((".npy", ".npz")):
-        return "ids"
-    if source.endswith((".txt", ".txt.gz")):
-        return "text"
-    raise InputError(f"{flag} {source}: expected oracle, a .txt, .txt.gz, .npy or .npz file, or hf:NAME")
 
 
 def check_fit(e: Experiment, corpus: Corpus, engine: Engine) -> None:
