@@ -77,10 +77,10 @@ def summarise(run_dir: Path, players: Players, corpus: Corpus, m: Measurement) -
 def show(summary: dict[str, float]) -> str:
     """Return the main numbers as a small table; a row without a number of a kind shows a dash there."""
     keys = [key for key in TABLE if any(prefix + key in summary for prefix in ROWS.values())]
-    lines = [f"{'':20}" + "".join(f"{key:>13}" for key in keys)]
+    lines = [f"{'':20}" + "".join(f"{key:>15}" for key in keys)]
     for name, prefix in ROWS.items():
         if any(prefix + key in summary for key in keys):
-            cells = [f"{summary[prefix + key]:13.3f}" if prefix + key in summary else f"{'-':>13}" for key in keys]
+            cells = [f"{summary[prefix + key]:15.3f}" if prefix + key in summary else f"{'-':>15}" for key in keys]
             lines.append(f"{name:20}" + "".join(cells))
     return "\n".join(lines)
 
