@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from experiments import report
 from experiments.remembered import remembered
@@ -51,13 +52,14 @@ def summarise(run_dir: Path, players: Players, corpus: Corpus, m: Measurement) -
     sweep = partial(
         sweep_temperatures, corpus=corpus, samples=m.sweep_samples, seed=m.seed, instruments=instruments.quick
     )
-    generator, start = players.speaker(players.generator), players.speaker(players.start)
-    measured = {"last": {"row": full(generator), "curve": sweep(generator)}}
     known = (instruments.sha256, digest({"train": corpus.train, "test": corpus.test}), repr(m))
-    measured["mle"] = remembered(
-        m.cache, "start", (*known, type(players).__name__, digest(players.start.state_dict())),
-        lambda: {"row": full(start), "curve": sweep(start)},
-    )  # fmt: skip
+
+    def row_and_curve(speaker: Speaker) -> dict[str, Any]:
+        return {"row": full(speaker), "curve": sweep(speaker)}
+
+    last, start = players.speaker(players.generator), players.speaker(players.start)
+    what = (*known, type(start).__name__, type(players.start).__name__, digest(players.start.state_dict()))
+    measured = {"mle": remembered(m.cache, "start", what, lambda: row_and_curve(start)), "last": row_and_curve(last)}
     rows = {name: found["row"] for name, found in measured.items()}
     rows |= remembered(
         m.cache, "bounds", (*known[:2], f"{m.samples} {m.data_seed}"),
@@ -67,7 +69,7 @@ def summarise(run_dir: Path, players: Players, corpus: Corpus, m: Measurement) -
     summary = {key.removeprefix("last/"): value for key, value in summary.items()}
     began = time.perf_counter()
     with seeded(m.seed):
-        generator.speak(m.samples)
+        last.speak(m.samples)
     summary["sentences_per_second"] = m.samples / (time.perf_counter() - began)
     write_json(run_dir / "curves.json", {name: found["curve"] for name, found in measured.items()})
     write_json(run_dir / "summary.json", summary)

@@ -92,7 +92,15 @@ def leaking(numbers: Numbers) -> Numbers:
     """Return numbers for LeakGAN; its head is `goal` times as wide as an LSTM's."""
     epochs = min(numbers.mle_epochs, 8)
     return replace(
-        numbers, goal=8, mle_epochs=epochs, mle_lr=min(numbers.mle_lr, 5e-3), g_lr=1e-3, d_pretrain=0, interleave=15
+        numbers,
+        steps=numbers.steps // 2,
+        goal=8,
+        mle_epochs=epochs,
+        mle_lr=min(numbers.mle_lr, 5e-3),
+        g_lr=1e-3,
+        d_pretrain=0,
+        interleave=15,
+        rollouts=min(numbers.rollouts, 4),
     )
 
 
@@ -109,8 +117,8 @@ def matching_features(numbers: Numbers) -> Numbers:
 def from_noise(numbers: Numbers) -> Numbers:
     """Return numbers for the soft WGAN-GP, which has no likelihood to pretrain by."""
     return replace(
-        numbers, mle_epochs=0, mle_best=False, d_pretrain=0, steps=10 * numbers.steps, g_lr=1e-4, g_clip=100.0,
-        d_lr=1e-4, beta1=0.5, d_sentences=320, hidden=64, d_embedding=64,
+        numbers, mle_epochs=0, mle_best=False, d_pretrain=0, steps=6 * numbers.steps, g_lr=1e-4, g_clip=100.0,
+        d_lr=1e-4, beta1=0.5, d_sentences=160, hidden=64, d_embedding=64,
     )  # fmt: skip
 
 
