@@ -34,12 +34,12 @@ DEFAULT = Numbers(
 DEMO = replace(DEFAULT, vocabulary=200, sentences=2_000, length=12)
 # The paper's data and start, and an adversary that all methods can afford on one core in minutes: the common protocol.
 PROTOCOL = replace(
-    PAPER, steps=60, d_filters="small", d_lr=1e-3, d_pretrain=5, d_pretrain_epochs=1, d_rounds=1, d_epochs=1,
+    PAPER, steps=40, d_filters="small", d_lr=1e-3, d_pretrain=5, d_pretrain_epochs=1, d_rounds=1, d_epochs=1,
     d_sentences=2_560,
 )  # fmt: skip
 # The same for captions and news: a larger generator, stopped by validation.
 TEXT = replace(
-    PROTOCOL, valid=500, embedding=64, hidden=128, dropout=0.5, mle_epochs=30, mle_lr=2e-3, mle_best=True, steps=40,
+    PROTOCOL, valid=500, embedding=64, hidden=128, dropout=0.5, mle_epochs=30, mle_lr=2e-3, mle_best=True, steps=30,
     g_lr=1e-3, rollouts=2, d_dropout=0.5, d_lr=5e-4, d_pretrain=4, d_sentences=2_560,
 )  # fmt: skip
 PRESETS = {
@@ -95,6 +95,7 @@ def leaking(numbers: Numbers) -> Numbers:
         numbers,
         steps=numbers.steps // 2,
         goal=8,
+        hidden=32,
         mle_epochs=epochs,
         mle_lr=min(numbers.mle_lr, 5e-3),
         g_lr=1e-3,
@@ -106,7 +107,7 @@ def leaking(numbers: Numbers) -> Numbers:
 
 def relational(numbers: Numbers) -> Numbers:
     """Return numbers for RelGAN: many steps of the discriminator, small ones of the generator."""
-    return replace(numbers, mle_epochs=min(numbers.mle_epochs, 25), mle_lr=5e-3, g_lr=1e-4, g_clip=5.0, d_lr=1e-4)
+    return replace(numbers, mle_epochs=min(numbers.mle_epochs, 12), mle_lr=5e-3, g_lr=1e-4, g_clip=5.0, d_lr=1e-4)
 
 
 def matching_features(numbers: Numbers) -> Numbers:
@@ -125,14 +126,14 @@ def from_noise(numbers: Numbers) -> Numbers:
 def unpretrained(numbers: Numbers) -> Numbers:
     """Return numbers for ScratchGAN: no likelihood, large batches, one step of each player in turn."""
     return replace(
-        numbers, mle_epochs=0, mle_best=False, d_pretrain=0, steps=10 * numbers.steps, batch=512, g_lr=1e-3, g_clip=5.0,
+        numbers, mle_epochs=0, mle_best=False, d_pretrain=0, steps=6 * numbers.steps, batch=4 * numbers.batch, g_lr=1e-3, g_clip=5.0,
         d_lr=1e-3, d_l2=1e-6, d_dropout=0.1, beta1=0.5, d_sentences=256, d_batch=512, discount=0.23,
     )  # fmt: skip
 
 
 def filling_in(numbers: Numbers) -> Numbers:
     """Return numbers for MaskGAN."""
-    return replace(numbers, mle_epochs=min(numbers.mle_epochs, 25), g_lr=1e-4, g_clip=10.0, discount=0.89, d_hidden=64)
+    return replace(numbers, mle_epochs=min(numbers.mle_epochs, 12), g_lr=1e-4, g_clip=10.0, discount=0.89, d_hidden=64)
 
 
 def of_kinds(numbers: Numbers) -> Numbers:
