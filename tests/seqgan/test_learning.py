@@ -12,12 +12,12 @@ from rl.estimators import batch_baseline, leave_one_out
 from rl.objectives import MaliGAN, SeqGAN
 from rl.rollout import Rollout
 from seqgan.conditional import labelled_oracle, labelled_oracle_corpus
+from seqgan.earning import monte_carlo
 from seqgan.generators import Generator
 from seqgan.likelihood import counted
 from seqgan.maligan import weighed_rollouts
 from seqgan.players import PolicyPlayers
 from seqgan.sentigan import sentigan
-from seqgan.variants import monte_carlo
 from tests.seqgan import toys
 
 PLAYERS = {
