@@ -159,7 +159,8 @@ def test_the_reward_is_climbed_along_its_exact_gradient() -> None:
     odds = chosen(players.generator, ROWS)[:, 1:].sum(1).exp() / 3
     exact, before = gradient_of((odds * logits).sum(), players.generator), weights_of(players.generator)
     players.g_optimizer = torch.optim.SGD(players.generator.parameters(), 1.0)  # type: ignore[assignment]
-    players.improve(0.0)
+    metrics = players.improve(0.0)
+    assert metrics["g/length"].item() == 3  # a prompt is not said
     step = weights_of(players.generator) - before
     assert torch.cosine_similarity(step, exact, dim=0) > 0.97
     assert (step.norm() / exact.norm()).item() == pytest.approx(1, abs=0.1)
