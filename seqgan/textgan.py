@@ -49,8 +49,10 @@ def kernel_distance(real: Features, fake: Features) -> Scalar:
 
 
 def squared_distances(a: Features, b: Features) -> Float[Tensor, "rows others"]:
-    """Return |a_i - b_j|^2, each from its own difference: the expanded square loses all digits between neighbours."""
-    return (a[:, None] - b[None]).square().sum(-1)
+    """Return |a_i - b_j|^2 by one matrix product, never below zero."""
+    centre = b.detach().mean(0)  # far from the origin the expanded square would lose its digits
+    a, b = a - centre, b - centre
+    return (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.t()).clamp(min=0)
 
 
 def off_diagonal(square: Float[Tensor, "rows rows"]) -> Float[Tensor, "pairs"]:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from seqgan.corpus import Corpus, Vocabulary
-from seqgan.numbers import Numbers
 from seqgan.pathwise import SoftPlayers
 from seqgan.relgan import relgan
 from seqgan.soft import one_hot
@@ -118,14 +117,27 @@ def test_imitation_lowers_the_likelihood_measured(method: str) -> None:
     assert after < before - 0.05
 
 
-def test_rewards_of_the_generator_come_from_a_judge_at_rest() -> None:
-    n: Numbers = replace(TINY, d_dropout=0.9)
-    players = textgan(n, corpus(), toys.engine())
-    players.discriminator.train()
-    players.generator.train()
+class Spy:
+    """Notes whether dropout is on, and wants more of the first word."""
+
+    def __init__(self) -> None:
+        self.modes: list[tuple[str, bool]] = []
+
+    def discriminator_loss(self, discriminator: torch.nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        self.modes.append(("judge", discriminator.training))
+        return discriminator(real).mean()
+
+    def reward(self, discriminator: torch.nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        self.modes.append(("improve", discriminator.training))
+        return fake[..., 0].mean()
+
+
+def test_dropout_is_on_only_where_the_discriminator_learns_and_the_reward_rises() -> None:
+    players = textgan(replace(TINY, sharpest=1.0, g_lr=0.05), corpus(), toys.engine())
+    players.game = spy = Spy()
+    earned = [players.improve(0.0)["g/reward"].item() for _ in range(20)]
+    players.discriminator.eval()
+    players.judge(players.corpus.train[:4], players.say(4))
     players.improve(0.0)
-    assert players.discriminator.training
-    assert players.generator.training
-    torch.manual_seed(0)
-    one = players.improve(0.0)["g/reward"]
-    assert one.isfinite()
+    assert set(spy.modes) == {("improve", False), ("judge", True)}
+    assert earned[-1] > earned[0] + 0.3

@@ -38,10 +38,12 @@ def test_the_distance_of_kernels_is_zero_on_average_between_equals() -> None:
     assert kernel_distance(torch.randn(50, 3), torch.randn(50, 3) + 1) > 0.05
 
 
-def test_the_distance_of_kernels_knows_no_unit() -> None:
+def test_the_distance_of_kernels_knows_neither_unit_nor_origin() -> None:
     torch.manual_seed(0)
     real, fake = torch.randn(9, 4), torch.randn(7, 4) + 0.5
     torch.testing.assert_close(kernel_distance(10 * real, 10 * fake), kernel_distance(real, fake))
+    far = kernel_distance(real + 1_000, fake + 1_000)
+    torch.testing.assert_close(far, kernel_distance(real, fake), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("distance", DISTANCES.values(), ids=DISTANCES)

@@ -63,6 +63,19 @@ def test_the_loss_by_hand() -> None:
     torch.testing.assert_close(game.reward(Linear(), real, fake), torch.full((2,), 8 / 3))
 
 
+def test_the_penalty_stands_between_one_hot_reals_and_soft_fakes() -> None:
+    real, fake = torch.tensor([[1, 0], [2, 2]]), torch.full((2, 2, 3), 1 / 3)
+    seen: list[Tensor] = []
+
+    def penalty(discriminator: nn.Module, *sentences: Tensor) -> Tensor:
+        seen.extend(sentences)
+        return torch.zeros(())
+
+    Smooth(Wasserstein(), penalty, 3).discriminator_loss(Linear(), real, fake)
+    assert seen[0].equal(one_hot(real, 3))
+    assert seen[1] is fake
+
+
 def test_nothing_is_imitated_and_fakes_are_always_new() -> None:
     corpus = toys.toy_corpus(sentences=200)
     players = wgan_text(NUMBERS, corpus, toys.engine())
