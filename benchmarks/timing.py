@@ -94,6 +94,13 @@ def paired(ours: Work, theirs: Work, repeats: int = 5) -> Timing:
     return Timing(_measured(sides[0][1]), _measured(sides[1][1]))
 
 
+def alone(work: Work, repeats: int = 5) -> Measured:
+    """Time work beside which there is no alternative; one uncounted run first if it is repeated."""
+    if repeats > 1:
+        work()
+    return _measured([_seconds(work) for _ in range(repeats)])
+
+
 def _seconds(work: Work) -> tuple[float, float]:
     gc.collect()  # nobody pays for the other's garbage
     cpu, wall = time.process_time(), time.perf_counter()

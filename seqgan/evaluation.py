@@ -14,7 +14,8 @@ from seqgan.metrics.bleu import Sentences
 from seqgan.metrics.diversity import distinct_n, tokens_used, unigram_entropy, unique_share
 from seqgan.metrics.instruments import NO_INSTRUMENTS, Instruments, Measures
 from seqgan.metrics.text import evaluate_text
-from seqgan.speakers import PolicySpeaker, Speaker
+from seqgan.sampling import BLANK
+from seqgan.speakers import PolicySpeaker, Speaker, prompted
 
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.2)  # inverse temperatures of a sweep
 
@@ -101,11 +102,14 @@ def bounds(corpus: Corpus, instruments: Instruments, *, samples: int, seed: int)
     if corpus.oracle is None:
         real = measure_sentences(corpus.train[:samples], corpus, instruments)
         return rows | {"real": real | instruments.likelihoods(test)}
+    words = len(corpus.vocabulary.words) - len(corpus.labels)
+    prompts = corpus.test[:, : corpus.prompt]
     with seeded(seed):
-        uniform = torch.randint(len(corpus.vocabulary.words), (samples, corpus.length))
-    truth = PolicySpeaker(corpus.oracle, corpus.length, corpus.test[:, : corpus.prompt])
+        drawn = torch.randint(words, (samples, corpus.length))
+    given = prompted(prompts, samples, corpus.length)
+    uniform = torch.where(given == BLANK, drawn, given)
+    truth = PolicySpeaker(corpus.oracle, corpus.length, prompts)
     return rows | {
         "real": measure(truth, corpus, samples=samples, seed=seed, instruments=instruments),
-        "uniform": measure_sentences(uniform, corpus, instruments)
-        | {"nll_test": math.log(len(corpus.vocabulary.words))},
+        "uniform": measure_sentences(uniform, corpus, instruments) | {"nll_test": math.log(words)},
     }

@@ -127,7 +127,7 @@ class Numbers:
     gp_weight: float = 10.0
     """weight of the gradient penalty (WGAN-GP)"""
     baseline_decay: float = 0.08
-    """share of the newest rewards in the moving baseline (ScratchGAN)"""
+    """share of the old average in the moving baseline (ScratchGAN)"""
     candidates: int = 8
     """sentences that are said for each that is chosen (residual)"""
     beta1: float = 0.9

@@ -13,6 +13,7 @@ from rl.rewards import Reward
 from rl.runtime import Engine
 from rl.runtime.checkpoints import Stateful
 from seqgan.adversarial import Baseline, GeneratorGoal, discriminator_round, generator_round
+from seqgan.by_label import silence
 from seqgan.corpus import Corpus
 from seqgan.discriminators import PAPER_FILTERS, SMALL_FILTERS, ConvDiscriminator, OutputL2
 from seqgan.generators import Generator, build_generator, sharpen
@@ -90,6 +91,8 @@ class PolicyPlayers:
         self.n, self.corpus, self.engine, self.objective, self.width = n, corpus, engine, objective, corpus.length
         self.generator: Generator = engine.place(make())
         self.start: Generator = engine.place(make()).requires_grad_(False).eval()
+        for net in (self.generator, self.start):
+            silence(net.head, corpus.labels)
         self.discriminator = engine.place(
             ConvDiscriminator(
                 size, corpus.length, embedding=n.d_embedding, filters=FILTERS[n.d_filters], dropout=n.d_dropout

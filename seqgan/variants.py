@@ -24,7 +24,6 @@ from seqgan.presets import (
     labelled,
     leaking,
     matching_features,
-    of_kinds,
     relational,
     trusting,
     unpretrained,
@@ -99,7 +98,7 @@ VARIANTS = {
     "sentigan": Variant(
         "SentiGAN (Wang & Wan 2018): a generator for each kind of sentences, penalised by 1 - D",
         sentigan,
-        changed(of_kinds),
+        PRESETS | {preset: labelled(PRESETS[preset]) for preset in ("default", "demo")},
     ),
     "maskgan": Variant(
         "MaskGAN (Fedus et al. 2018): fills in what is missing, log D for every token, actor-critic",

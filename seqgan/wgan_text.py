@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from rl.discriminator import evaluating, full_precision
 from rl.objectives import Objective, Wasserstein
 from rl.penalties import GradientPenalty, Penalty
-from rl.runtime import Engine
+from rl.runtime import Engine, InputError
 from seqgan.corpus import Corpus
 from seqgan.numbers import Numbers
 from seqgan.pathwise import Scalar, SoftPlayers
@@ -145,7 +145,9 @@ class LatentPlayers(SoftPlayers):
 
 
 def wgan_text(n: Numbers, corpus: Corpus, engine: Engine) -> LatentPlayers:
-    """Return the players; `n.hidden` and `n.d_embedding` are the channels of the two nets."""
+    """Return the players; `n.hidden` and `n.d_embedding` are the channels of the nets. InputError for pretraining."""
+    if n.mle_epochs:
+        raise InputError(f"--mle-epochs {n.mle_epochs}: wgan-gp has no likelihood to pretrain by")
     size = len(corpus.vocabulary.words)
     make = partial(LatentGenerator, size, corpus.length, latent=n.latent, channels=n.hidden, end=corpus.end)
     return LatentPlayers(

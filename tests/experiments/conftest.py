@@ -1,11 +1,20 @@
-"""What image runs of a second share: a classifier of the digits that is barely trained."""
+"""What runs of a second share: a home without a past, and a classifier of the digits that is barely trained."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from image_gans.data import load
 from image_gans.metrics import features
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is kept for later runs is kept in an empty folder; processes find it there too."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="session")
