@@ -11,6 +11,7 @@ from rl.estimators import leave_one_out, no_baseline
 from rl.objectives import AIRL, SeqGAN
 from rl.policies import SequencePolicy
 from rl.rewards import Reward
+from rl.rollout import Rollout
 from rl.runtime import InputError
 from seqgan.corpus import Corpus, Vocabulary
 from seqgan.likelihood import action_log_probs, mle_loss
@@ -184,6 +185,15 @@ def test_endings_are_said_to_training_prompts() -> None:
     assert said.shape == (200, players.width)
     assert {tuple(row) for row in said[:, :2].tolist()} == {(0, 1), (2, 1)}
     assert len({tuple(row) for row in said[:, 2:].tolist()}) > 4
+    paid: list[Tensor] = []
+
+    def note(rollout: Rollout[Tensor]) -> Tensor:
+        paid.append(rollout.steps)
+        return rollout.rewards
+
+    players.reward = note
+    players.improve(0.0)
+    assert {tuple(row) for row in paid[0][:, :2].tolist()} == {(0, 1), (2, 1)}
 
 
 def test_each_move_moves_its_own_nets() -> None:
