@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from experiments.compare import group_runs, load
 from experiments.comparison_text import sections, trade_offs
 from experiments.equal_quality import against, against_each_other, against_start, pretrained, start_of
+from experiments.plots import Line, Mark, trade_off
 from experiments.records import Run
 from tests.experiments.text_runs import PAIR, shifted, write_run
 
@@ -91,6 +93,25 @@ def test_comparison_says_which_dominates(tmp_path: Path) -> None:
     against_control = "seqgan against seqgan-constant: dominates for nll_oracle 6.000 to 10.000 by 0.300 [0.300, 0.300]"
     assert against_control in section.text
     assert "5,000 resamples" in section.html
+
+
+def test_the_terminal_shows_methods_against_controls_the_page_all(tmp_path: Path) -> None:
+    made = [run for variant in ("seqgan", "relgan") for run in runs_of(tmp_path, variant, [0.0] * 3)]
+    assert "seqgan against relgan" in trade_offs(group_runs(made)).text
+    section = trade_offs(group_runs([*made, *runs_of(tmp_path, "trust", [0.1] * 3)]))
+    assert "seqgan against relgan" not in section.text
+    assert "relgan against trust" in section.text
+    assert "seqgan against relgan" in section.html
+
+
+def test_an_axis_may_fall() -> None:
+    def places(falling: bool) -> dict[str, float]:
+        marks = [Mark(1, 3, "c2", words="one"), Mark(2, 3, "c2", words="two")]
+        figure = trade_off([Line([1, 2], [3, 4], "c1")], marks, "x", "y", falling=falling)
+        return {word: float(x) for x, word in re.findall(r' x="([\d.]+)"[^<]*>(one|two)<', figure)}
+
+    assert places(False)["one"] < places(False)["two"]
+    assert places(True)["one"] > places(True)["two"]
 
 
 @pytest.mark.parametrize(("pair", "falls"), [(("bleu_5", "self_bleu_5"), True), (("lm_kn", "reverse_lm_kn"), False)])

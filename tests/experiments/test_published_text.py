@@ -3,7 +3,7 @@ import math
 import pytest
 
 from experiments.published_findings import FINDINGS
-from experiments.published_text import COCO, EMNLP, ORACLE, ORACLE_40, SOURCES, Published
+from experiments.published_text import COCO, EMNLP, ORACLE, ORACLE_40, SOURCES, Published, Row
 
 TABLES = (ORACLE, ORACLE_40, COCO, EMNLP)
 
@@ -39,6 +39,8 @@ def test_claims_are_gains_over_maximum_likelihood_and_were_read() -> None:
         assert "mle" not in variants
         assert not any(claim.recalled for claim in table.claims())
     assert math.isnan(Published("", (), ()).mle())
+    recalled = Row("SeqGAN", "GFS", {"nll_oracle": (1.0, math.nan)}, "seqgan", recalled=True)
+    assert Published("nll_oracle", ("nll_oracle",), (recalled,)).claims() == []
 
 
 def test_every_row_has_a_source_and_every_source_a_row() -> None:

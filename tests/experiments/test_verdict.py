@@ -76,6 +76,13 @@ def test_ruling_row_says_published_ours_and_verdict(tmp_path: Path) -> None:
     assert ruling[6:] == ["**survives**", "n = 3"]
     assert "**seqgan** against its start: dominates for nll_oracle 6.000 to 10.000 by 0.290" in page
     assert "**seqgan** against seqgan-noise: dominates for nll_oracle 6.000 to 10.000 by 0.200" in page
+
+
+def test_controls_are_set_against_their_start_alone(tmp_path: Path) -> None:
+    folders = [*oracle_runs(tmp_path), write_run(tmp_path / "constant", 0, variant="seqgan-constant")]
+    page = made_of(folders, tmp_path)
+    assert "**seqgan** against seqgan-constant:" in page
+    assert "**seqgan-noise** against its start:" in page
     assert "**seqgan-noise** against seqgan" not in page
 
 

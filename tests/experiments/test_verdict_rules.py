@@ -108,6 +108,16 @@ def test_few_seeds_verify_nothing(tmp_path: Path) -> None:
     assert ruled(group(tmp_path, "seqgan", -0.5, seeds=2)).label == "unverified"
     ours = group(tmp_path / "b", "seqgan", -0.5)
     assert ruled(ours, group(tmp_path / "b", "seqgan-noise", 0.0, seeds=2)).label == "unverified"
+    away = ((0.5, 5.5, 9.0), (1.0, 5.0, 9.0), (2.0, 4.0, 9.0))
+    few = group(tmp_path / "c", "seqgan", last=away, seeds=2, summary={"unique": 0.1})
+    assert ruled(few).label == "unverified"
+
+
+def test_a_control_of_other_seeds_verifies_nothing(tmp_path: Path) -> None:
+    ours, control = group(tmp_path, "seqgan", -0.5), group(tmp_path, "seqgan-noise", 0.0)
+    for run in control.runs:
+        run.description["seed"] += 10
+    assert ruled(ours, control).label == "unverified"
 
 
 def test_without_a_start_nothing_is_verified_but_collapse(tmp_path: Path) -> None:
