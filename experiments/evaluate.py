@@ -2,7 +2,8 @@
 
 `python -m experiments.evaluate RUN_DIR [--step N]` recomputes summary.json from a checkpoint;
 `python -m experiments.evaluate --oracle-params FILE` prints an oracle's floor and the uniform ceiling;
-`python -m experiments.evaluate --samples FILE --references FILE [--json FILE]` scores sentences.
+`python -m experiments.evaluate --samples FILE --references FILE [--train FILE] [--json FILE]` scores sentences, and
+says in plain words where they have collapsed.
 """
 
 import sys
@@ -16,6 +17,8 @@ import tyro
 from experiments.config import LARGEST, one_line_errors
 from experiments.resume import script_of
 from rl.runtime import InputError, checkpoints, exit_codes, rundir, seeded
+
+CACHE = Path("~/.cache/sparring")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class Arguments:
     """sentences to score, one a line"""
     references: Path | None = None
     """sentences to score them against, one a line"""
+    train: Path | None = None
+    """the text that the samples were learned from: what was copied, language models, distances of features"""
+    cache: Path = CACHE
+    """where language models of a text are kept"""
     split: Literal["blank", "treebank"] = "blank"
     """how the two files are split into words: at blanks, or raw English as the Penn Treebank does"""
     json: Path | None = None
@@ -79,12 +86,18 @@ def measure_oracle(path: Path, *, sequences: int, length: int, seed: int) -> dic
     return numbers
 
 
-def measure_files(samples: Path, references: Path, split: str) -> dict[str, float]:
-    """Score one file of sentences against another."""
-    from seqgan.metrics.text import evaluate_text, read_sentences, treebank
+def measure_files(samples: Path, references: Path, train: Path | None, split: str, cache: Path) -> dict[str, float]:
+    """Score one file of sentences against another; with the training text by all instruments."""
+    from seqgan.metrics import NO_INSTRUMENTS, Instruments, collapse_warnings, evaluate_text, read_sentences, treebank
 
     words = treebank if split == "treebank" else str.split
-    return evaluate_text(read_sentences(samples, words, empty_allowed=True), read_sentences(references, words))
+    said, tested = read_sentences(samples, words, empty_allowed=True), read_sentences(references, words)
+    learned = read_sentences(train, words) if train else None
+    instruments = Instruments.of(learned, tested, cache=cache.expanduser()) if learned else NO_INSTRUMENTS
+    numbers = evaluate_text(said, tested, train=learned, instruments=instruments)
+    for warning in collapse_warnings(said, learned or tested):
+        print(f"collapse: {samples.name}: {warning}")
+    return numbers
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -97,6 +110,8 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError("command line: name one of RUN_DIR, --oracle-params FILE, --samples FILE --references FILE")
     if a.step is not None and a.run_dir is None:
         raise InputError(f"--step {a.step}: needs a RUN_DIR")
+    if a.train is not None and a.samples is None:
+        raise InputError(f"--train {a.train}: needs --samples")
     if a.sequences < 2 or a.length < 1:
         raise InputError(f"--sequences {a.sequences} --length {a.length}: at least 2 sequences of 1 token")
     if not 0 <= a.seed < LARGEST:
@@ -109,7 +124,7 @@ def main(arguments: Sequence[str]) -> None:
         missing = "--references" if a.references is None else "--samples"
         raise InputError(f"command line: {missing} FILE is missing")
     else:
-        numbers = measure_files(a.samples, a.references, a.split)
+        numbers = measure_files(a.samples, a.references, a.train, a.split, a.cache)
     for name, value in numbers.items():
         print(f"{name:24} {value:.4f}")
     if a.json is not None:

@@ -21,7 +21,7 @@ from seqgan.variants import VARIANTS
 MAY_BE_ZERO = (
     "steps", "length", "classes", "prompt", "valid", "mle_epochs", "mle_decay", "g_steps", "kl_weight",
     "entropy_weight", "d_l2", "d_pretrain", "d_rounds", "discount", "beta1", "curriculum", "teacher_weight",
-    "interleave", "gp_weight", "matching_weight", "value_weight", "seed", "data_seed", "save_seconds", "threads",
+    "interleave", "gp_weight", "matching_weight", "seed", "data_seed", "save_seconds", "threads",
 )  # fmt: skip
 SHARES = ("dropout", "d_dropout", "beta1")
 CACHE = Path("~/.cache/sparring")

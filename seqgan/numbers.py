@@ -84,12 +84,10 @@ class Numbers:
     """epochs over each of them"""
     discount: float = 1.0
     """of later rewards, where every token is paid by itself (MaskGAN, ScratchGAN)"""
-    value_weight: float = 0.5
-    """weight of the value head's squared error (MaskGAN)"""
     value_lr: float = 1e-3
     """Adam's rate for the value head (MaskGAN)"""
     mask: Literal["contiguous", "random"] = "contiguous"
-    """which tokens are missing: a span, or each by chance (MaskGAN)"""
+    """which tokens are missing: a span, or places at random (MaskGAN)"""
     mask_share: float = 0.5
     """share of missing tokens; 1: whole sentences (MaskGAN)"""
     curriculum: float = 0.0
@@ -138,6 +136,5 @@ class Numbers:
     """share of the rows that are missing as a whole, so that free speech is learned too (MaskGAN)"""
     advantage_clip: float = 5.0
     """largest advantage of a token (MaskGAN)"""
-
     relaxation: Literal["hard", "soft"] = "hard"
     """whether the discriminator reads tokens, with the gradient of soft ones, or the soft ones (RelGAN, TextGAN)"""

@@ -127,13 +127,17 @@ def unpretrained(numbers: Numbers) -> Numbers:
     """Return numbers for ScratchGAN: no likelihood, large batches, one step of each player in turn."""
     return replace(
         numbers, mle_epochs=0, mle_best=False, d_pretrain=0, steps=8 * numbers.steps, batch=4 * numbers.batch,
-        g_lr=5e-3, g_clip=10.0, d_lr=5e-3, d_l2=1e-6, d_dropout=0.1, beta1=0.5, d_sentences=256, d_batch=512, discount=0.23,
+        g_lr=5e-3, g_clip=10.0, d_lr=5e-3, d_l2=1e-6, d_dropout=0.1, beta1=0.5, d_sentences=256, d_batch=512,
+        discount=0.23,
     )  # fmt: skip
 
 
 def filling_in(numbers: Numbers) -> Numbers:
-    """Return numbers for MaskGAN."""
-    return replace(numbers, mle_epochs=min(numbers.mle_epochs, 12), g_lr=1e-4, g_clip=10.0, discount=0.89, d_hidden=64)
+    """Return numbers for MaskGAN: many short rounds."""
+    return replace(
+        numbers, mle_epochs=min(numbers.mle_epochs, 12), steps=5 * numbers.steps, g_lr=7e-4, g_clip=10.0, d_lr=2e-3,
+        d_dropout=0.1, d_hidden=64, d_sentences=320, value_lr=1e-2, discount=0.89,
+    )  # fmt: skip
 
 
 def labelled(numbers: Numbers) -> Numbers:
