@@ -246,13 +246,13 @@ def test_the_start_can_be_measured_after_the_judge_has_moved() -> None:
 
 @pytest.mark.slow
 def test_it_comes_nearer_to_the_oracle() -> None:
-    """Exact KL(oracle || generator) falls for each of five seeds: by chance 1 in 32."""
+    """The exact total variation falls for each of five worlds: by chance 1 in 32."""
     before, after = [], []
     for seed in toys.SEEDS:
-        corpus, n = toys.toy_corpus(seed), replace(toys.NUMBERS, batch=256, g_lr=1e-3)
+        corpus, n = toys.toy_corpus(seed), replace(toys.NUMBERS, batch=256, g_lr=5e-4)
         players = LeakPlayers(n, corpus, toys.engine(seed), objective=SeqGAN(), baseline=leave_one_out)
         toys.imitate(players, corpus, steps=40)
-        before.append(toys.kl(corpus.oracle, players.generator))
+        before.append(toys.total_variation(corpus.oracle, players.generator))
         toys.play(players, corpus, rounds=90, judge_steps=3)
-        after.append(toys.kl(corpus.oracle, players.generator))
+        after.append(toys.total_variation(corpus.oracle, players.generator))
     assert toys.every_time_less(before, after), (before, after)

@@ -8,8 +8,10 @@ from torch import Tensor
 from rl.estimators import leave_one_out
 from rl.objectives import SeqGAN
 from rl.rewards import MonteCarlo
-from seqgan.corpus import Corpus
+from seqgan.corpus import Corpus, oracle_corpus
 from seqgan.discriminators import ConvDiscriminator
+from seqgan.generators import sharpen
+from seqgan.oracle import draw_oracle
 from seqgan.rankgan import RankPlayers, draw, rank_logits, ranked_rollouts
 from seqgan.sampling import complete
 from tests.seqgan import toys
@@ -168,13 +170,21 @@ def test_each_move_moves_its_own_weights() -> None:
 
 @pytest.mark.slow
 def test_it_comes_nearer_to_the_oracle() -> None:
-    """Exact KL(oracle || generator) falls for each of five seeds: by chance 1 in 32."""
+    """Exact KL(oracle || generator) falls for each of five worlds: by chance 1 in 32.
+
+    The worlds are softened to at least 5 of 7.2 nats. No sentence is nearer to a reference than its own copy, so where
+    a few sentences are most of what is real their rank cannot fall however often they are said: an oracle of 3.5 nats
+    is left for its likeliest sentences.
+    """
     before, after = [], []
     for seed in toys.SEEDS:
-        corpus, n = toys.toy_corpus(seed), replace(toys.NUMBERS, batch=256, g_lr=2e-3, gamma=10.0)
+        oracle = draw_oracle(toys.VOCABULARY, embedding=8, hidden=16, seed=seed)
+        sharpen(oracle, 0.6)
+        corpus = oracle_corpus(oracle, sentences=4_000, valid=0, test=100, length=toys.LENGTH, seed=seed)
+        n = replace(toys.NUMBERS, batch=256, g_lr=2e-3, gamma=10.0)
         players = RankPlayers(n, corpus, toys.engine(seed), objective=SeqGAN(), baseline=leave_one_out)
         toys.imitate(players, corpus, steps=40)
-        before.append(toys.kl(corpus.oracle, players.generator))
+        before.append(toys.kl(oracle, players.generator))
         toys.play(players, corpus, rounds=120, judge_steps=3)
-        after.append(toys.kl(corpus.oracle, players.generator))
+        after.append(toys.kl(oracle, players.generator))
     assert toys.every_time_less(before, after), (before, after)
