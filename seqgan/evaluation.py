@@ -97,8 +97,10 @@ def bounds(corpus: Corpus, instruments: Instruments, *, samples: int, seed: int)
     language models, which have read the former, are asked about the latter.
     """
     test = corpus.sentences(corpus.test)
-    said = instruments.kn.sample(samples, corpus.length - corpus.prompt, seed=seed)
+    said = instruments.kn.sample(samples, corpus.length - corpus.prompt, seed=seed, ends=corpus.end >= 0)
     rows = {"kn5": measure_words(said, corpus, instruments) | {"nll_test": instruments.kn.nll(test)}}
+    if not corpus.prompt:
+        rows["kn5"] |= nll_oracle(corpus.vocabulary.encode([("5-gram", row) for row in said], corpus.length), corpus)
     if corpus.oracle is None:
         real = measure_sentences(corpus.train[:samples], corpus, instruments)
         return rows | {"real": real | instruments.likelihoods(test)}

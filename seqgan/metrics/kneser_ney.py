@@ -87,15 +87,16 @@ class KneserNey:
         """Return the mean negative log-likelihood in nats per token, the ends of sentences among them."""
         return float(-self.log_probs(sentences).mean())
 
-    def sample(self, rows: int, length: int, *, seed: int) -> list[list[Hashable]]:
-        """Draw sentences, cut after `length` tokens; an unknown word is drawn again."""
+    def sample(self, rows: int, length: int, *, seed: int, ends: bool = True) -> list[list[Hashable]]:
+        """Draw sentences, cut after `length` tokens; an unknown word is drawn again, without `ends` also an end."""
         random = np.random.default_rng(seed)
+        barred = [self.unknown] if ends else [self.unknown, self.end]
         contexts = [np.zeros(rows, np.int64), np.full(rows, self.start)]  # numbers of the last 0, 1, ... tokens
         contexts = [*contexts, *(np.full(rows, -1) for _ in self.orders)][: len(self.orders)]
         said = np.full((rows, length), self.end)
         speaking = np.arange(rows)
         for time in range(length):
-            drawn = self._draw(contexts, random)
+            drawn = self._draw(contexts, random, barred)
             said[speaking, time] = drawn
             going = drawn != self.end
             speaking, drawn = speaking[going], drawn[going]
@@ -105,10 +106,10 @@ class KneserNey:
         lengths = (np.cumsum(said == self.end, 1) == 0).sum(1)
         return [[self.words[token] for token in row[:n]] for row, n in zip(said.tolist(), lengths, strict=True)]
 
-    def _draw(self, contexts: Sequence[Integers], random: np.random.Generator) -> Integers:
+    def _draw(self, contexts: Sequence[Integers], random: np.random.Generator, barred: Sequence[int]) -> Integers:
         """Draw a token a row: from the highest order, with its spare mass from the one below, and so on."""
         drawn = np.full(len(contexts[0]), self.unknown)
-        while (open_ := np.flatnonzero(drawn == self.unknown)).size:
+        while (open_ := np.flatnonzero(np.isin(drawn, barred))).size:
             for order, context in zip(reversed(self.orders), reversed(contexts), strict=True):
                 context = context[open_]
                 uniform = random.random(len(open_))

@@ -1,15 +1,18 @@
 import math
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from rl.runtime import seeded
+from seqgan.conditional import labelled_oracle, labelled_oracle_corpus
 from seqgan.corpus import Corpus, oracle_corpus, text_corpus
-from seqgan.evaluation import bounds, measure, measure_sentences, sweep_temperatures
+from seqgan.evaluation import bounds, glance, measure, measure_sentences, sweep_temperatures
 from seqgan.generators import LSTMGenerator
 from seqgan.likelihood import nll, token_log_probs
+from seqgan.metrics import Instruments
 from seqgan.oracle import draw_oracle
 from seqgan.speakers import PolicySpeaker, tempered
 
@@ -111,13 +114,46 @@ def test_the_curve_of_temperatures(truth: Corpus) -> None:
     assert entropies == sorted(entropies, reverse=True)
 
 
-def test_the_bounds_of_every_score(truth: Corpus, text: Corpus) -> None:
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def instruments_of(corpus: Corpus, cache: Path) -> Instruments:
+    return Instruments.of(corpus.sentences(corpus.train), corpus.sentences(corpus.test), cache=cache)
+
+
+def test_the_bounds_of_every_score(truth: Corpus, text: Corpus, cache: Path) -> None:
+    instruments = instruments_of(truth, cache)
     before = torch.get_rng_state()
-    rows = bounds(truth, samples=500, seed=0)
+    rows = bounds(truth, instruments, samples=500, seed=0)
     assert torch.get_rng_state().equal(before)
     assert truth.oracle is not None
-    assert rows["real"]["nll_oracle"] < rows["uniform"]["nll_oracle"]
+    assert rows["real"]["nll_oracle"] < rows["kn5"]["nll_oracle"] < rows["uniform"]["nll_oracle"]
     assert rows["real"]["nll_test"] == pytest.approx(nll(truth.oracle, truth.test))
     assert rows["uniform"]["nll_test"] == pytest.approx(math.log(20))
     assert rows["uniform"]["tokens_used"] == 20
-    assert set(bounds(text, samples=20, seed=0)) == {"real"}
+    assert rows["kn5"]["length_p10"] == rows["kn5"]["length_p90"] == 5
+    known = instruments_of(text, cache)
+    rows = bounds(text, known, samples=20, seed=0)
+    assert set(rows) == {"real", "kn5"}
+    assert rows["real"]["lm_kn"] == known.kn.nll(text.sentences(text.test))  # not of what it has read
+    assert rows["kn5"]["nll_test"] == rows["real"]["lm_kn"]
+
+
+def test_uniform_tokens_are_said_after_true_labels(cache: Path) -> None:
+    corpus = labelled_oracle_corpus(labelled_oracle(2, 8, seed=0), sentences=60, valid=0, test=40, length=4, seed=1)
+    rows = bounds(corpus, instruments_of(corpus, cache), samples=2_000, seed=0)
+    assert rows["uniform"]["nll_test"] == pytest.approx(math.log(8))
+    every = torch.cat([torch.cartesian_prod(torch.tensor([label]), *[torch.arange(8)] * 4) for label in corpus.labels])
+    assert rows["uniform"]["nll_oracle"] == pytest.approx(nll(corpus.oracle, every), abs=0.15)  # five standard errors
+    assert rows["uniform"]["tokens_used"] == 8
+
+
+def test_a_glance_is_a_part_of_the_measurement(truth: Corpus, text: Corpus, cache: Path) -> None:
+    for corpus in (truth, text):
+        quick = glance(speaker(corpus), corpus, samples=30, seed=2)
+        known = instruments_of(corpus, cache)
+        whole = measure(speaker(corpus), corpus, samples=30, seed=2, instruments=known)
+        assert {key: whole[key] for key in quick} == quick
+        assert {"lm_kn", "reverse_lm_lstm", "divergence", "copied_3"} <= whole.keys() - quick.keys()

@@ -132,3 +132,12 @@ def test_refuses_what_is_no_model() -> None:
     with pytest.raises(ValueError, match="order 0"):
         KneserNey([["a"]], ["a"], order=0)
     assert KneserNey([[]], [], order=5).nll([[]]) < math.log(2)  # of the end and the unknown word
+
+
+def test_samples_without_ends_have_one_length_and_the_odds_of_the_rest() -> None:
+    model = KneserNey([["a", "b"], ["a"], ["b"]], ["a", "b"], 2)
+    said = model.sample(20_000, 2, seed=3, ends=False)
+    assert {len(row) for row in said} == {2}
+    shares = Counter(row[1] for row in said if row[0] == "a")
+    after_a = np.exp(model.log_probs([["a", "a"], ["a", "b"]])[[1, 4]])  # p(a | a), p(b | a)
+    assert shares["a"] / shares.total() == pytest.approx(after_a[0] / after_a.sum(), abs=0.02)  # five standard errors
