@@ -1,7 +1,6 @@
 """Who plays in a text GAN, and the moves they make; the order of the moves is the script's."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -69,8 +68,27 @@ class Players(Protocol):
         ...
 
 
+def generator_of(n: Numbers, corpus: Corpus) -> Generator:
+    """Return the net of `n.generator`; labels are never said."""
+    net = build_generator(
+        n.generator, len(corpus.vocabulary.words), corpus.length,
+        embedding=n.embedding, hidden=n.hidden, layers=n.layers, dropout=n.dropout,
+        end=corpus.end, prompt=corpus.prompt,
+    )  # fmt: skip
+    silence(net.head, corpus.labels)
+    return net
+
+
+def discriminator_of(n: Numbers, corpus: Corpus) -> ConvDiscriminator:
+    """Return SeqGAN's CNN."""
+    return ConvDiscriminator(
+        len(corpus.vocabulary.words), corpus.length,
+        embedding=n.d_embedding, filters=FILTERS[n.d_filters], dropout=n.d_dropout,
+    )  # fmt: skip
+
+
 class PolicyPlayers:
-    """A generator that is paid for tokens and climbs along their log-probabilities, and SeqGAN's discriminator."""
+    """A generator that is paid for tokens and climbs along their log-probabilities, and a discriminator."""
 
     def __init__(
         self,
@@ -81,37 +99,21 @@ class PolicyPlayers:
         objective: Objective,
         reward: RewardOf,
         baseline: Baseline,
+        speaks: Callable[[Numbers, Corpus], Any] = generator_of,
+        judges: Callable[[Numbers, Corpus], Any] = discriminator_of,
     ) -> None:
-        size = len(corpus.vocabulary.words)
-        make = partial(
-            build_generator, n.generator, size, corpus.length,
-            embedding=n.embedding, hidden=n.hidden, layers=n.layers, dropout=n.dropout,
-            end=corpus.end, prompt=corpus.prompt,
-        )  # fmt: skip
         self.n, self.corpus, self.engine, self.objective, self.width = n, corpus, engine, objective, corpus.length
-        self.generator: Generator = engine.place(make())
-        self.start: Generator = engine.place(make()).requires_grad_(False).eval()
-        for net in (self.generator, self.start):
-            silence(net.head, corpus.labels)
-        self.discriminator = engine.place(
-            ConvDiscriminator(
-                size, corpus.length, embedding=n.d_embedding, filters=FILTERS[n.d_filters], dropout=n.d_dropout
-            )
-        )
+        self.generator = engine.place(speaks(n, corpus))
+        self.start = engine.place(speaks(n, corpus)).requires_grad_(False).eval()
+        self.discriminator = engine.place(judges(n, corpus))
+        learned = [weight for weight in self.generator.parameters() if weight.requires_grad]
         fused, betas = engine.device.type in ("cpu", "cuda"), (n.beta1, 0.999)
-        self.mle_optimizer = torch.optim.AdamW(
-            self.generator.parameters(), n.mle_lr, weight_decay=n.mle_decay, fused=fused
-        )
-        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), n.g_lr, betas=betas, fused=fused)
+        self.mle_optimizer = torch.optim.AdamW(learned, n.mle_lr, weight_decay=n.mle_decay, fused=fused)
+        self.g_optimizer = torch.optim.Adam(learned, n.g_lr, betas=betas, fused=fused)
         self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, betas=betas, fused=fused)
         self.penalty, self.logits = OutputL2(n.d_l2), engine.fast(self.discriminator)
-        self.goal = GeneratorGoal(
-            reward(self.generator, self.discriminator, objective, n, engine),
-            baseline,
-            n.kl_weight,
-            n.sharpness,
-            n.entropy_weight,
-        )
+        paid = reward(self.generator, self.discriminator, objective, n, engine)
+        self.goal = GeneratorGoal(paid, baseline, n.kl_weight, n.sharpness, n.entropy_weight)
 
     def parts(self) -> dict[str, Stateful]:
         """Give nets and optimizers."""

@@ -98,7 +98,7 @@ def leaking(numbers: Numbers) -> Numbers:
         hidden=32,
         mle_epochs=epochs,
         mle_lr=min(numbers.mle_lr, 5e-3),
-        g_lr=1e-3,
+        g_lr=5e-4,
         d_pretrain=0,
         interleave=15,
         rollouts=min(numbers.rollouts, 4),

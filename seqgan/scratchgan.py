@@ -1,7 +1,7 @@
 """ScratchGAN: no pretraining, a reward for every token, large batches; de Masson d'Autume et al. 2019 (1905.09922)."""
 
 from collections.abc import Mapping
-from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,9 +15,8 @@ from rl.rewards import PerStep, Reward, Scaled
 from rl.rollout import Rollout, returns_to_go
 from rl.runtime import Engine
 from rl.runtime.checkpoints import Stateful
-from seqgan.adversarial import GeneratorGoal
 from seqgan.corpus import Corpus
-from seqgan.generators import Generator, build_generator
+from seqgan.generators import Generator
 from seqgan.likelihood import counted
 from seqgan.numbers import Numbers
 from seqgan.players import Metrics, PolicyPlayers, Rows
@@ -95,31 +94,27 @@ def dense_returns(discriminator: nn.Module, discount: float, engine: Engine) -> 
     return returns
 
 
+def judge_of_tokens(n: Numbers, corpus: Corpus) -> RecurrentDiscriminator:
+    """Return the discriminator that a run's numbers ask for."""
+    return RecurrentDiscriminator(
+        len(corpus.vocabulary.words), corpus.length,
+        embedding=n.d_embedding, hidden=n.d_embedding, dropout=n.d_dropout,
+    )  # fmt: skip
+
+
 class ScratchPlayers(PolicyPlayers):
     """An untrained generator against a discriminator of tokens; its L2 is on all weights, as the optimizer's decay."""
 
     def __init__(self, n: Numbers, corpus: Corpus, engine: Engine) -> None:
-        size, self.objective = len(corpus.vocabulary.words), SeqGAN()
-        self.n, self.corpus, self.engine, self.width = n, corpus, engine, corpus.length
-        make = partial(
-            build_generator, n.generator, size, corpus.length,
-            embedding=n.embedding, hidden=n.hidden, layers=n.layers, dropout=n.dropout,
-            end=corpus.end, prompt=corpus.prompt,
-        )  # fmt: skip
-        self.generator: Generator = engine.place(make())
-        self.start: Generator = engine.place(make()).requires_grad_(False).eval()
-        self.discriminator = engine.place(
-            RecurrentDiscriminator(
-                size, corpus.length, embedding=n.d_embedding, hidden=n.d_embedding, dropout=n.d_dropout
-            )
+        def earned(generator: Generator, discriminator: Any, *_: object) -> Reward[Tensor]:
+            return dense_returns(discriminator, n.discount, engine)
+
+        self.baseline = MovingBaseline(n.baseline_decay, engine)
+        super().__init__(
+            n, corpus, engine, objective=SeqGAN(), reward=earned, baseline=self.baseline, judges=judge_of_tokens
         )
-        adam = partial(torch.optim.Adam, betas=(n.beta1, 0.999), fused=engine.device.type in ("cpu", "cuda"))
-        self.mle_optimizer = torch.optim.AdamW(self.generator.parameters(), n.mle_lr, weight_decay=n.mle_decay)
-        self.g_optimizer = adam(self.generator.parameters(), n.g_lr)
-        self.d_optimizer = adam(self.discriminator.parameters(), n.d_lr, weight_decay=n.d_l2)
-        self.logits, self.baseline = engine.fast(self.discriminator), MovingBaseline(n.baseline_decay, engine)
-        reward = dense_returns(self.discriminator, n.discount, engine)
-        self.goal = GeneratorGoal(reward, self.baseline, n.kl_weight, n.sharpness, n.entropy_weight)
+        for group in self.d_optimizer.param_groups:
+            group["weight_decay"] = n.d_l2
 
     def parts(self) -> dict[str, Stateful]:
         """Give nets, optimizers and the moving baseline."""

@@ -1,5 +1,6 @@
 """SentiGAN: a generator for each kind of sentence, one judge of all kinds and of fakes; Wang & Wan 2018 (IJCAI)."""
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -11,13 +12,12 @@ from rl.estimators import no_baseline
 from rl.objectives import Objective, SeqGAN
 from rl.rewards import MonteCarlo, Reward, Scaled
 from rl.runtime import Engine
-from seqgan.adversarial import GeneratorGoal
-from seqgan.by_label import ByLabel, silence
+from seqgan.by_label import ByLabel
 from seqgan.corpus import Corpus
 from seqgan.discriminators import ConvDiscriminator, OutputL2
-from seqgan.generators import Generator, build_generator
+from seqgan.generators import Generator
 from seqgan.numbers import Numbers
-from seqgan.players import FILTERS, Metrics, Players, PolicyPlayers, Rows
+from seqgan.players import FILTERS, Metrics, Players, PolicyPlayers, Rows, generator_of
 from seqgan.sampling import complete
 from seqgan.scoring import judge_completions
 
@@ -69,7 +69,7 @@ def penalised_rollouts(
 
 
 def own_kind_rollouts(
-    generator: ByLabel, discriminator: KindDiscriminator, n: Numbers, engine: Engine
+    generator: ByLabel, discriminator: KindDiscriminator, objective: Objective, n: Numbers, engine: Engine
 ) -> Reward[Tensor]:
     """Charge the same for rows [label | sentence], where D is the share of the row's own kind."""
 
@@ -82,44 +82,32 @@ def own_kind_rollouts(
         own = own_logits(completed, kinds[:, None].expand(completed.shape[:-1]))
         return own_logits(whole, kinds), F.pad(own, (0, 0, 0, 0, 1, 0))
 
-    return Scaled(MonteCarlo(partial(complete, generator), judge, SeqGAN(), n.rollouts), 1.0, -1.0)
+    return Scaled(MonteCarlo(partial(complete, generator), judge, objective, n.rollouts), 1.0, -1.0)
+
+
+def choir(n: Numbers, corpus: Corpus) -> ByLabel:
+    """Return a generator for each label; they say none."""
+    members = [generator_of(n, replace(corpus, prompt=0)) for _ in corpus.labels]
+    return ByLabel(members, corpus.labels, prompt=corpus.prompt)
+
+
+def judge_of_kinds(n: Numbers, corpus: Corpus) -> KindDiscriminator:
+    """Return the judge of sentences without their label."""
+    return KindDiscriminator(
+        len(corpus.vocabulary.words), corpus.length - 1, len(corpus.labels),
+        embedding=n.d_embedding, filters=FILTERS[n.d_filters], dropout=n.d_dropout,
+    )  # fmt: skip
 
 
 class SentiPlayers(PolicyPlayers):
     """A generator for each label, and one judge that tells the kinds and the fakes apart without seeing the label."""
 
     def __init__(self, n: Numbers, corpus: Corpus, engine: Engine) -> None:
-        size, labels = len(corpus.vocabulary.words), corpus.labels
-        self.n, self.corpus, self.engine, self.width = n, corpus, engine, corpus.length
-
-        def choir() -> ByLabel:
-            members = [
-                build_generator(
-                    n.generator, size, corpus.length, embedding=n.embedding, hidden=n.hidden, layers=n.layers,
-                    dropout=n.dropout, end=corpus.end,
-                )
-                for _ in labels
-            ]  # fmt: skip
-            for member in members:
-                silence(member.head, labels)
-            return engine.place(ByLabel(members, labels, prompt=corpus.prompt))
-
-        self.generator, self.start = choir(), choir().requires_grad_(False).eval()
-        self.discriminator = engine.place(
-            KindDiscriminator(
-                size, corpus.length - 1, len(labels),
-                embedding=n.d_embedding, filters=FILTERS[n.d_filters], dropout=n.d_dropout,
-            )
+        super().__init__(
+            n, corpus, engine, objective=SeqGAN(), reward=own_kind_rollouts, baseline=no_baseline,
+            speaks=choir, judges=judge_of_kinds,
         )  # fmt: skip
-        fused, betas = engine.device.type in ("cpu", "cuda"), (n.beta1, 0.999)
-        learned = [weight for weight in self.generator.parameters() if weight.requires_grad]
-        self.mle_optimizer = torch.optim.AdamW(learned, n.mle_lr, weight_decay=n.mle_decay, fused=fused)
-        self.g_optimizer = torch.optim.Adam(learned, n.g_lr, betas=betas, fused=fused)
-        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, betas=betas, fused=fused)
         self.penalty = OutputL2(2 * n.d_l2)  # of an output that is as wide as the paper's
-        self.logits = engine.fast(self.discriminator)
-        reward = own_kind_rollouts(self.generator, self.discriminator, n, engine)
-        self.goal = GeneratorGoal(reward, no_baseline, n.kl_weight, n.sharpness, n.entropy_weight)
 
     def judge(self, real: Rows, fake: Rows) -> Metrics:
         """Make one step towards naming the kind of the reals, and the fakes as fakes; dropout on."""

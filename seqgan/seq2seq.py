@@ -16,11 +16,10 @@ from rl.runtime import Engine, InputError
 from seqgan.adversarial import Baseline
 from seqgan.attention import EncoderDecoder
 from seqgan.corpus import Corpus
-from seqgan.discriminators import ConvDiscriminator, OutputL2
 from seqgan.generators import State, fork_rows, shifted
 from seqgan.likelihood import action_log_probs, counted, mle_loss
 from seqgan.numbers import Numbers
-from seqgan.players import FILTERS, Metrics, PolicyPlayers, RewardOf
+from seqgan.players import Metrics, PolicyPlayers, RewardOf
 from seqgan.sampling import speak
 
 
@@ -83,6 +82,14 @@ class Seq2SeqGenerator(nn.Module):
         return F.pad(self.dropout(features), (0, 0, self.prompt, 0))
 
 
+def speaker_of_endings(n: Numbers, corpus: Corpus) -> Seq2SeqGenerator:
+    """Return the generator that a run's numbers ask for."""
+    return Seq2SeqGenerator(
+        len(corpus.vocabulary.words), prompt=corpus.prompt,
+        embedding=n.embedding, hidden=n.hidden, layers=n.layers, dropout=n.dropout, end=corpus.end,
+    )  # fmt: skip
+
+
 class Seq2SeqPlayers(PolicyPlayers):
     """A speaker of endings; the discriminator judges the whole row, so that an ending is judged with its prompt.
 
@@ -95,30 +102,9 @@ class Seq2SeqPlayers(PolicyPlayers):
     ) -> None:
         if not corpus.prompt:
             raise InputError("seq2seq: speaks endings of prompts: --prompt, or a corpus of prompts and endings")
-        size = len(corpus.vocabulary.words)
-        self.n, self.corpus, self.engine, self.objective, self.width = n, corpus, engine, objective, corpus.length
-        self.generator, self.start = (
-            engine.place(
-                Seq2SeqGenerator(
-                    size, prompt=corpus.prompt,
-                    embedding=n.embedding, hidden=n.hidden, layers=n.layers, dropout=n.dropout, end=corpus.end,
-                )
-            )
-            for _ in range(2)
-        )  # fmt: skip
-        self.start.requires_grad_(False).eval()
-        self.discriminator = engine.place(
-            ConvDiscriminator(
-                size, corpus.length, embedding=n.d_embedding, filters=FILTERS[n.d_filters], dropout=n.d_dropout
-            )
+        super().__init__(
+            n, corpus, engine, objective=objective, reward=reward, baseline=baseline, speaks=speaker_of_endings
         )
-        weights, betas = list(self.generator.parameters()), (n.beta1, 0.999)
-        fused = engine.device.type in ("cpu", "cuda")
-        self.mle_optimizer = torch.optim.AdamW(weights, n.mle_lr, weight_decay=n.mle_decay, fused=fused)
-        self.g_optimizer = torch.optim.Adam(weights, n.g_lr, betas=betas, fused=fused)
-        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, betas=betas, fused=fused)
-        self.penalty, self.logits, self.baseline = OutputL2(n.d_l2), engine.fast(self.discriminator), baseline
-        self.reward = reward(self.generator, self.discriminator, objective, n, engine)
 
     def begin(self) -> None:
         """Keep the start."""
@@ -131,10 +117,13 @@ class Seq2SeqPlayers(PolicyPlayers):
         lesson = self.corpus.train[torch.randint(len(self.corpus.train), (len(given),))].to(given)
         with self.engine.autocast():
             tokens = speak(net, *given.shape, given=given)
-            rollout = Rollout.of(tokens, counted(tokens, net.end, net.prompt)).relabel(self.reward)
+            rollout = Rollout.of(tokens, counted(tokens, net.end, net.prompt)).relabel(self.goal.reward)
             chosen = action_log_probs(net, tokens).gather(2, tokens[..., None])[..., 0]
             taught = mle_loss(net, lesson)
-        loss = reinforce(chosen, self.baseline(rollout.rewards, rollout.mask), rollout.mask) + n.teacher_weight * taught
+        loss = (
+            reinforce(chosen, self.goal.baseline(rollout.rewards, rollout.mask), rollout.mask)
+            + n.teacher_weight * taught
+        )
         norm = self.engine.update(self.g_optimizer, loss, name="g/loss", clip=n.g_clip)
         return {
             "g/reward": rollout.rewards[rollout.mask].mean(),

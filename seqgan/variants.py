@@ -92,7 +92,7 @@ VARIANTS = {
     ),
     "leakgan": Variant(
         "LeakGAN (Guo et al. 2018): a Manager sets goals among the discriminator's features, a Worker says words",
-        partial(LeakPlayers, objective=SeqGAN(), baseline=no_baseline),
+        partial(LeakPlayers, objective=SeqGAN(), baseline=leave_one_out),
         changed(leaking),
     ),
     "sentigan": Variant(

@@ -60,7 +60,7 @@ def test_the_reward_is_minus_the_mean_penalty_of_the_completions() -> None:
     tokens = F.pad(SENTENCES[::5], (1, 0))
     tokens[:, 0] = torch.tensor(LABELS).repeat(len(tokens))[: len(tokens)]
     rollout = Rollout.of(tokens, counted(tokens, -1, 1))
-    reward = own_kind_rollouts(net, judge, n, toys.engine())
+    reward = own_kind_rollouts(net, judge, SeqGAN(), n, toys.engine())
     torch.manual_seed(8)
     found = reward(rollout)
     torch.manual_seed(8)
@@ -97,7 +97,7 @@ def test_the_generators_descend_the_exact_expected_penalty() -> None:
     learned = [weight for weight in net.parameters() if weight.requires_grad]
     exact = torch.cat([part.flatten() for part in torch.autograd.grad(expected_penalty(net, judge), learned)])
     before = [weight.detach().clone() for weight in learned]
-    reward = own_kind_rollouts(net, judge, replace(toys.NUMBERS, rollouts=1), toys.engine())
+    reward = own_kind_rollouts(net, judge, SeqGAN(), replace(toys.NUMBERS, rollouts=1), toys.engine())
     goal = GeneratorGoal(reward, leave_one_out)
     given = torch.full((20_000, 4), -1)
     given[:, 0] = torch.tensor(LABELS).repeat(10_000)

@@ -191,7 +191,7 @@ def test_endings_are_said_to_training_prompts() -> None:
         paid.append(rollout.steps)
         return rollout.rewards
 
-    players.reward = note
+    players.goal = replace(players.goal, reward=note)
     players.improve(0.0)
     assert {tuple(row) for row in paid[0][:, :2].tolist()} == {(0, 1), (2, 1)}
 
