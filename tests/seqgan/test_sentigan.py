@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rl.estimators import leave_one_out
+from rl.objectives import SeqGAN
 from rl.rollout import Rollout
 from seqgan.adversarial import GeneratorGoal, generator_round
 from seqgan.by_label import ByLabel, silence
