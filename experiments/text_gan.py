@@ -28,10 +28,9 @@ from seqgan.variants import PRESETS, VARIANTS
 FAMILY = "text_gan"
 
 
-def train(e: Experiment, corpus: Corpus, engine: Engine, run_dir: Path, checkpoint: Path | None = None) -> None:
+def train(e: Experiment, corpus: Corpus, cast: Cast, run_dir: Path, checkpoint: Path | None = None) -> None:
     """Run or continue: speak by maximum likelihood, learn to judge, argue; then measure at the last step."""
-    n, cast = e.numbers, Cast(e, corpus, engine)
-    at, meter, players = cast.at, cast.meter, cast.players
+    n, at, meter, players, engine = e.numbers, cast.at, cast.meter, cast.players, cast.engine
     real = corpus.train.to(engine.device)
     mle_epochs = 0 if e.start_from else n.mle_epochs
     with Stop() as stop, Log(run_dir, total=mle_epochs + n.d_pretrain + n.steps) as log:
@@ -156,9 +155,10 @@ def resume(run_dir: Path, saved: dict[str, object], *, steps: int | None) -> Non
             raise InputError(f"--steps {e.numbers.steps}: the run has begun round {begun} of {checkpoint}")
         corpus = load_corpus(e)
         check_fit(e, corpus, engine)
+        cast = Cast(e, corpus, engine)
         if steps is not None and engine.is_main:
             rundir.write_json(run_dir / "config.json", rundir.read_config(run_dir) | {"config": config.to_json(e)})
-        train(e, corpus, engine, run_dir, checkpoint)
+        train(e, corpus, cast, run_dir, checkpoint)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -167,11 +167,12 @@ def main(arguments: Sequence[str]) -> None:
     engine = Engine(e.runtime, e.seed)  # first: from here on the ranks know each other
     corpus = load_corpus(e)
     check_fit(e, corpus, engine)  # bad input ends here, before a folder is made
+    cast = Cast(e, corpus, engine)
     run_dir = rundir.create(e.run_dir, FAMILY, e.variant, config.to_json(e), e.seed)
     if engine.is_main:
         print(f"run: {run_dir}", flush=True)
     with rundir.lock(run_dir):
-        train(e, corpus, engine, run_dir)
+        train(e, corpus, cast, run_dir)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ class Bomb:
 LINES = b"a b c\nb c\nc c a\n" * 30
 SCORE = "evaluate --samples {tmp}/a.txt --references {tmp}/a.txt"
 TEXT = "text_gan seqgan --length 0 --corpus {tmp}/a.txt"
+PAIRS = "text_gan seqgan --length 0 --corpus {tmp}/a.tsv"
 IDS = "text_gan seqgan --length 0 --corpus {tmp}/a.npy"
 ORACLE = "text_gan seqgan --oracle-params {tmp}/o.npz"
 GIVEN = file("a.txt", LINES)
@@ -130,7 +131,7 @@ ONES = np.ones((100, 6), dtype=np.int64)
 
 COMMAND_LINE = [
     Case("text_gan seqgn", "seqgn: no such variant; did you mean 'seqgan'?"),
-    Case("text_gan zzz", "zzz: no such variant; allowed: mle, "),
+    Case("text_gan zzz", "zzz: no such variant; allowed: leakgan, "),
     Case("text_gan", "command line: the variant is missing, one of seqgan, "),
     Case("text_gan --steps 3", "--steps: a flag stands after the variant"),
     *flags(
@@ -197,11 +198,29 @@ TEXTS = [
     Case(f"{TEXT} --test {{tmp}}/t.npy", "--test {tmp}/t.npy: expected the same kind", GIVEN),
     Case(f"{TEXT} --test oracle", "--test oracle: expected ", GIVEN),
     Case(f"{TEXT} --oracle-params {{tmp}}/o.npz", "--oracle-params {tmp}/o.npz: needs --corpus oracle", GIVEN),
-    Case(f"{TEXT} --final-samples 1", "--final-samples 1: Self-BLEU needs at least 2", GIVEN),
+    Case(f"{TEXT} --final-samples 1", "--final-samples 1: a distance needs at least 2", GIVEN),
     Case(f"{TEXT}.gz", "{tmp}/a.txt.gz: damaged gzip file", file("a.txt.gz", LINES)),
     Case(f"{TEXT}.gz", "{tmp}/a.txt.gz: damaged gzip file", file("a.txt.gz", gzip.compress(LINES)[:-9])),
     Case(f"{TEXT}.gz", "{tmp}/a.txt.gz: damaged gzip file", file("a.txt.gz", gzip.compress(LINES)[:15] + b"\xff" * 40)),
     Case("text_gan seqgan --corpus hf:nobody/nothing", "hf:nobody/nothing: needs the package datasets"),
+]  # fmt: skip
+GIVEN_FIRST = [
+    Case(PAIRS, "{tmp}/a.tsv: no such file"),
+    Case(PAIRS, "{tmp}/a.tsv:2: 0 tabs, expected one (label, tab, sentence)", file("a.tsv", b"x\ta b\na b\n")),
+    Case(PAIRS, "{tmp}/a.tsv:1: 2 tabs, expected one", file("a.tsv", b"x\ta\tb\n")),
+    Case(PAIRS, "{tmp}/a.tsv:1: nothing before the tab", file("a.tsv", b"\ta b\n")),
+    Case(PAIRS, "{tmp}/a.tsv:2: nothing after the tab", file("a.tsv", b"x\ta b\ny\t\n")),
+    Case(PAIRS, "{tmp}/a.tsv:1: the only label is 'x', expected two or more", file("a.tsv", b"x\ta b\n" * 60)),
+    Case(f"{PAIRS} --before-tab tail", "--before-tab tail: expected one of 'label', 'prompt'", file("a.tsv", LINES)),
+    Case(f"{PAIRS} --classes 2", "--classes 2: needs --corpus oracle; a .tsv names its labels itself"),
+    Case("text_gan seqgan --classes 1", "--classes 1: two kinds or more"),
+    Case(f"{ORACLE} --classes 2", "--classes 2: two kinds or more, each with an oracle from the seed", oracle()),
+    Case("text_gan seqgan --prompt 6", "--prompt 6: nothing left to say, the sentences have 6"),
+    Case(f"{TEXT} --prompt 3", "--prompt 3: nothing left to say", GIVEN),
+    Case("text_gan seq2seq --prompt 0 --corpus oracle", "seq2seq: speaks endings of prompts: --prompt"),
+    Case("text_gan maskgan --classes 2", "maskgan: sentences with a label or a prompt are not filled in"),
+    Case("text_gan wgan-gp --mle-epochs 2", "--mle-epochs 2: wgan-gp has no likelihood to pretrain by"),
+    Case("text_gan seqgan --cache {tmp}/something", "--cache {tmp}/something: File exists"),
 ]  # fmt: skip
 ARRAYS = [
     Case(IDS, "{tmp}/a.npy: no such file"),
@@ -314,7 +333,7 @@ MEASURED = [
     Case("compare {run}", "{run}/summary.json: missing or empty", lambda tmp, run: (run / "summary.json").unlink()),
     Case("compare {run}", "{run}/metrics.jsonl:1:2: not JSON", text("metrics.jsonl", "{a\n")),
 ]  # fmt: skip
-CASES = [*COMMAND_LINE, *TEXTS, *ARRAYS, *RESUMED, *MEASURED]
+CASES = [*COMMAND_LINE, *TEXTS, *GIVEN_FIRST, *ARRAYS, *RESUMED, *MEASURED]
 WARNED = "resume {run}", "evaluate {run}"  # a damaged checkpoint passed over has a line of its own
 
 
