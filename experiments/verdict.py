@@ -3,7 +3,6 @@
 The page is made of runs; every number that is not from a run is a published one with its source.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,8 +95,8 @@ def ruled(task: Task) -> dict[str, Ruling]:
     return {group.name: rule(group, task.groups) for group in task.groups if is_method(group)}
 
 
-def markdown(tasks: Sequence[Task], home: Path) -> str:
-    """Return the page; links lead from the folder `home`."""
+def markdown(tasks: Sequence[Task]) -> str:
+    """Return the page."""
     rulings = [row for task in tasks for row in verdict_tables.rulings(task, ruled(task))]
     count = sum(len(task.runs) for task in tasks)
     parts = [
@@ -122,7 +121,7 @@ def markdown(tasks: Sequence[Task], home: Path) -> str:
         parts += ["### Over temperatures", "\n".join(lines).strip()] if lines else []
     parts += ["## What others found at equal quality", *(finding(found) for found in FINDINGS)]
     parts += ["## Sources", "(?): recalled, not read again.", sources()]
-    parts += ["## Runs", *(listed(task, home) for task in tasks if task.groups)]
+    parts += ["## Runs", *(listed(task) for task in tasks if task.groups)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -138,17 +137,21 @@ def sources() -> str:
     return "\n".join(f"- {key}: {words}" for key, words in SOURCES.items())
 
 
-def listed(task: Task, home: Path) -> str:
+def listed(task: Task) -> str:
     """Return the runs of a task with their commits and commands."""
     lines = [f"### {task.title[:1].upper()}{task.title[1:]}\n"]
     for group in task.groups:
         for run in group.runs:
-            path = run.folder / "report.html" if (run.folder / "report.html").exists() else run.folder
-            link = f"[{run.folder.name}]({Path(os.path.relpath(path, home)).as_posix()})"
             said = run.description
             commit = str(said.get("commit") or "unknown")[:10]
-            lines.append(f"- {group.name}, {link}, seed {said['seed']}, commit {commit}: `{said.get('command') or ''}`")
+            asked = asked_for(str(said.get("command") or ""))
+            lines.append(f"- {group.name}, {run.folder.name}, seed {said['seed']}, commit {commit}: `{asked}`")
     return "\n".join(lines)
+
+
+def asked_for(command: str) -> str:
+    """Return a command with the names of its files alone: where they stood is one machine's business."""
+    return " ".join(Path(word).name if "/" in word else word for word in command.split())
 
 
 def numbers(tasks: Sequence[Task]) -> dict[str, Any]:
@@ -195,7 +198,7 @@ def main(arguments: Sequence[str]) -> None:
                 f"{run.folder / 'config.json'}: family {run.description['family']}: a text run is expected"
             )
     tasks = find_tasks(runs)
-    path = page.save(asked.output, markdown(tasks, asked.output.resolve().parent))
+    path = page.save(asked.output, markdown(tasks))
     if asked.json:
         write_json(asked.json, numbers(tasks))
     for task in tasks:

@@ -207,9 +207,11 @@ def frontiers(task: Task) -> list[str]:
         lines += [f"\n{y} at equal {x}:\n"] if groups else []
         for group in groups:
             said = [] if variant(group) == "mle" else [("its start", against_start(group.runs, x, y, task.runs))]
-            others = [other for other in groups if is_control(other) and other is not group]
+            others = [other for other in groups if is_control(other) and variant(other) != "mle" and other is not group]
             said += [(other.name, against(group.runs, other.runs, x, y)) for other in others if not is_control(group)]
-            lines += [f"- **{group.name}** against {name}: {frontier.describe(found)}." for name, found in said]
+            lines += [
+                f"- **{group.name}** against {name}: {frontier.describe(found)}." for name, found in said if found.pairs
+            ]
     return lines
 
 
