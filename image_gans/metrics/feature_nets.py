@@ -1,7 +1,5 @@
 """Nets that see pictures in features and classes: what distances between sets of pictures are measured in."""
 
-import hashlib
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -10,6 +8,7 @@ from torch import Tensor, nn
 
 from image_gans.samples import Labels, Pictures, as_floats
 from rl.runtime import seeded
+from rl.runtime.weights import digest
 
 Images = UInt8[Tensor, "batch channels height width"]
 
@@ -144,12 +143,3 @@ class RandomConv(Net):
     def forward(self, x: Pictures) -> Views:
         """See one batch."""
         return Views(self.standard(self.trunk(x)), x.new_empty(len(x), 0))
-
-
-def digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the names, types, shapes and bytes of weights."""
-    hashed = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        hashed.update(tensor.cpu().contiguous().numpy())
-    return hashed.hexdigest()

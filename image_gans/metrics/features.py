@@ -6,19 +6,16 @@ another processor, or number of threads, rounds otherwise and may arrive at othe
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 from torch.nn import functional as F
 
-from image_gans.metrics.feature_nets import SEED, Classifier, Images, Net, RandomConv, Stacked, digest
+from image_gans.metrics.feature_nets import SEED, Classifier, Images, Net, RandomConv, Stacked
 from image_gans.samples import Labels, as_floats
 from rl.runtime import seeded
 from rl.runtime.shuffled import Shuffled
+from rl.runtime.weights import keep, kept
 
 RECIPE = "1"  # another recipe, another version: what was kept of the old one is then not found
 STEPS, BATCH, RATE = 1_200, 128, 3e-3
@@ -50,12 +47,12 @@ def classifier_for(images: Images, labels: Labels, classes: int, cache: Path) ->
     path = cache / f"classifier-{fingerprint(images, labels, classes)[:16]}.safetensors"
     with seeded(SEED):
         net = Classifier(tuple(images.shape[1:]), classes)
-    if weights := stored(path):
+    if weights := kept(path):
         net.load_state_dict(weights)
     else:
         train(net, images, labels)
         fit(net, images)
-        save(net, path)
+        keep(net.state_dict(), path)
     return net.requires_grad_(False)
 
 
@@ -86,25 +83,3 @@ def fingerprint(images: Images, labels: Labels, classes: int) -> str:
     for tensor in (images, labels):
         hashed.update(tensor.contiguous().numpy())
     return hashed.hexdigest()
-
-
-def save(net: Net, path: Path) -> None:
-    """Write the weights and their hash; whoever reads meanwhile finds all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        save_file(net.state_dict(), temporary, {"sha256": net.sha256})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def stored(path: Path) -> dict[str, Tensor]:
-    """Return the weights in a file; none if it is absent, or not what was written."""
-    try:
-        with safe_open(path, "pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            told = (file.metadata() or {}).get("sha256")
-    except (OSError, SafetensorError):
-        return {}
-    return weights if digest(weights) == told else {}

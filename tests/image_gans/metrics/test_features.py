@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from image_gans.metrics import features
 from image_gans.metrics.feature_nets import Classifier, RandomConv, Stacked, Standardised
-from image_gans.metrics.features import classifier_for, fingerprint, net_for, stored
+from image_gans.metrics.features import classifier_for, fingerprint, net_for
 from image_gans.samples import as_floats
+from rl.runtime.weights import kept
 
 MNIST = Path(__file__).parents[4] / "shared/data/images/mnist"
 
@@ -82,7 +83,7 @@ def test_a_damaged_file_is_made_again(tmp_path, harm):
         "no hash": content.replace(b"sha256", b"sha257"),
     }
     path.write_bytes(harms[harm])
-    assert stored(path) == {}
+    assert kept(path) == {}
     assert classifier_for(images, labels, 4, tmp_path).sha256 == whole.sha256
     assert path.read_bytes() == content
     assert len(list(tmp_path.iterdir())) == 1
