@@ -12,7 +12,16 @@ from seqgan.wgan_text import ConvolutionalJudge, LatentGenerator, LatentSpeaker,
 from tests.seqgan import toys
 
 NUMBERS = replace(
-    toys.NUMBERS, hidden=32, d_embedding=32, latent=16, beta1=0.5, g_lr=1e-3, d_lr=1e-3, batch=64, mle_epochs=0
+    toys.NUMBERS,
+    hidden=32,
+    d_embedding=32,
+    latent=16,
+    beta1=0.5,
+    g_lr=5e-4,
+    d_lr=2e-3,
+    gp_weight=3.0,
+    batch=64,
+    mle_epochs=0,
 )
 
 
@@ -101,7 +110,7 @@ def test_learning_finds_the_grammar() -> None:
         rows = rows[valid(rows)][:4_000]
         corpus = Corpus(rows, rows[:0], rows[:100], Vocabulary.numbers(6), -1)
         players = wgan_text(NUMBERS, corpus, engine)
-        toys.play(players, corpus, rounds=150, judge_first=5, judge_steps=5, half=64)
+        toys.play(players, corpus, rounds=200, judge_first=5, judge_steps=5, half=64)
         said = players.speaker(players.generator).speak(1_000)
         assert valid(said).float().mean() > 0.8  # by chance 4^3 2^2 3/4 / 6^5 = 2 %
         assert len(said[valid(said)].unique(dim=0)) > 50  # of 192

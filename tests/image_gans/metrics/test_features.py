@@ -10,6 +10,7 @@ from image_gans.metrics import features
 from image_gans.metrics.feature_nets import Classifier, RandomConv, Stacked, Standardised
 from image_gans.metrics.features import classifier_for, fingerprint, net_for
 from image_gans.samples import as_floats
+from rl.runtime import weights
 from rl.runtime.weights import kept
 
 MNIST = Path(__file__).parents[4] / "shared/data/images/mnist"
@@ -94,7 +95,7 @@ def test_a_kill_while_writing_leaves_no_half_file(tmp_path, monkeypatch):
         Path(path).write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(features, "save_file", killed)
+    monkeypatch.setattr(weights, "save_file", killed)
     with pytest.raises(KeyboardInterrupt):
         classifier_for(*bars(60), 4, tmp_path)
     assert list(tmp_path.iterdir()) == []
