@@ -34,5 +34,5 @@ def covariance(rows: Features) -> Float[Tensor, "n n"]:
 def root(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     """Square root of a symmetric matrix without negative eigenvalues; those that rounding made are zero."""
     values, vectors = torch.linalg.eigh(matrix)
-    halves: Tensor = vectors * values.clamp_min(0).sqrt()
-    return halves @ vectors.T
+    found: Tensor = vectors * values.clamp_min(0).sqrt() @ vectors.T
+    return found
