@@ -14,7 +14,7 @@ from seqgan.textgan import textgan
 from seqgan.wgan_text import wgan_text
 from tests.seqgan import toys
 
-TINY = replace(toys.NUMBERS, batch=12, representations=2, head_size=4, sharpest=4.0, latent=3)
+TINY = replace(toys.NUMBERS, batch=12, representations=2, head_size=4, sharpest=4.0, latent=3, mle_epochs=0)
 METHODS: dict[str, Callable[..., SoftPlayers]] = {"relgan": relgan, "textgan": textgan, "wgan": wgan_text}
 
 
