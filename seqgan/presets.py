@@ -107,19 +107,24 @@ def leaking(numbers: Numbers) -> Numbers:
 
 def relational(numbers: Numbers) -> Numbers:
     """Return numbers for RelGAN: many steps of the discriminator, small ones of the generator."""
-    return replace(numbers, mle_epochs=min(numbers.mle_epochs, 12), mle_lr=5e-3, g_lr=1e-4, g_clip=5.0, d_lr=1e-4)
+    return replace(
+        numbers, mle_epochs=min(numbers.mle_epochs, 12), mle_lr=5e-3, steps=3 * numbers.steps, g_lr=3e-4, g_clip=5.0,
+        d_lr=1e-4, d_batch=128, d_sentences=320, sharpest=10.0,
+    )  # fmt: skip
 
 
 def matching_features(numbers: Numbers) -> Numbers:
     """Return numbers for TextGAN."""
-    return replace(numbers, g_lr=1e-4, g_clip=5.0, d_lr=1e-4)
+    return replace(
+        numbers, steps=4 * numbers.steps, g_lr=1e-3, g_clip=5.0, d_lr=1e-3, d_batch=128, d_sentences=320, sharpest=1.0
+    )
 
 
 def from_noise(numbers: Numbers) -> Numbers:
     """Return numbers for the soft WGAN-GP, which has no likelihood to pretrain by."""
     return replace(
-        numbers, mle_epochs=0, mle_best=False, d_pretrain=0, steps=6 * numbers.steps, g_lr=1e-4, g_clip=100.0,
-        d_lr=1e-4, beta1=0.5, d_sentences=160, hidden=64, d_embedding=64,
+        numbers, mle_epochs=0, mle_best=False, d_pretrain=0, steps=4 * numbers.steps, g_lr=5e-4, g_clip=100.0,
+        d_lr=2e-3, gp_weight=3.0, beta1=0.5, d_batch=128, d_sentences=320, hidden=64, d_embedding=64,
     )  # fmt: skip
 
 
