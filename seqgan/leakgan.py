@@ -16,11 +16,11 @@ from rl.rollout import Rollout
 from rl.runtime import Engine
 from seqgan.adversarial import Baseline
 from seqgan.corpus import Corpus
-from seqgan.discriminators import ConvDiscriminator, OutputL2
+from seqgan.discriminators import OutputL2
 from seqgan.leaked import LeakGenerator
 from seqgan.likelihood import action_log_probs, counted, mle_loss
 from seqgan.numbers import Numbers
-from seqgan.players import FILTERS, MLE_CLIP, Metrics, PolicyPlayers, Rows
+from seqgan.players import MLE_CLIP, Duo, Metrics, PolicyPlayers, Rows, discriminator_of
 from seqgan.sampling import complete, speak
 from seqgan.scoring import judge_completions
 
@@ -74,26 +74,17 @@ class LeakPlayers(PolicyPlayers):
     """
 
     def __init__(self, n: Numbers, corpus: Corpus, engine: Engine, *, objective: Objective, baseline: Baseline) -> None:
-        size = len(corpus.vocabulary.words)
-        self.n, self.corpus, self.engine, self.objective, self.width = n, corpus, engine, objective, corpus.length
-        self.discriminator = engine.place(
-            ConvDiscriminator(
-                size, corpus.length, embedding=n.d_embedding, filters=FILTERS[n.d_filters], dropout=n.d_dropout
-            )
-        )
-        self.generator = engine.place(
-            LeakGenerator(
-                size, self.discriminator, embedding=n.embedding, hidden=n.hidden, goal=n.goal, goal_steps=n.goal_steps,
-                dropout=n.dropout, end=corpus.end, prompt=corpus.prompt,
-            )
+        judge = discriminator_of(n, corpus)
+        generator = LeakGenerator(
+            len(corpus.vocabulary.words), judge, embedding=n.embedding, hidden=n.hidden, goal=n.goal,
+            goal_steps=n.goal_steps, dropout=n.dropout, end=corpus.end, prompt=corpus.prompt,
         )  # fmt: skip
-        self.start = engine.place(copy.deepcopy(self.generator)).requires_grad_(False).eval()
-        learned, fused = self.generator.learned(), engine.device.type in ("cpu", "cuda")
-        betas = (n.beta1, 0.999)
-        self.mle_optimizer = torch.optim.AdamW(learned, n.mle_lr, weight_decay=n.mle_decay, fused=fused)
-        self.g_optimizer = torch.optim.Adam(learned, n.g_lr, betas=betas, fused=fused)
-        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, betas=betas, fused=fused)
-        self.penalty, self.logits, self.baseline = OutputL2(n.d_l2), engine.fast(self.discriminator), baseline
+        Duo.__init__(  # the generator reads the discriminator's features, so it is made last
+            self, n, corpus, engine, generator=generator, start=copy.deepcopy(generator), discriminator=judge,
+            learned=LeakGenerator.learned,
+        )  # fmt: skip
+        self.objective, self.baseline = objective, baseline
+        self.penalty, self.logits = OutputL2(n.d_l2), engine.fast(self.discriminator)
         judged = partial(judge_completions, self.discriminator, autocast=engine.autocast)
         self.reward = MonteCarlo(partial(complete, self.generator), judged, objective, n.rollouts)
         self.lessons = math.ceil(len(corpus.train) / n.mle_batch / n.interleave) if n.interleave else 0

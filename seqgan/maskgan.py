@@ -23,7 +23,7 @@ from seqgan.infilling import InfillingDiscriminator, InfillingGenerator, fill, f
 from seqgan.likelihood import counted
 from seqgan.masks import Filled, Mask, blanked, draw_missing
 from seqgan.numbers import Numbers
-from seqgan.players import Metrics
+from seqgan.players import Duo, Metrics
 from seqgan.speakers import PolicySpeaker, Speaker, tempered
 
 FIRST = 4  # a curriculum begins with one column in four
@@ -82,7 +82,7 @@ class Columns:
         self.number = state["number"]
 
 
-class MaskPlayers:
+class MaskPlayers(Duo):
     """A generator that fills in, a discriminator of every place, and a value head on what the discriminator knows.
 
     A row of fakes is [tokens | 1 where the token was missing].
@@ -91,36 +91,26 @@ class MaskPlayers:
     def __init__(self, n: Numbers, corpus: Corpus, engine: Engine) -> None:
         if corpus.prompt:
             raise InputError("maskgan: sentences with a label or a prompt are not filled in (--classes, --prompt)")
-        self.n, self.engine, self.end, self.width = n, engine, corpus.end, 2 * corpus.length
-        self.length, self.real = corpus.length, corpus.train.to(engine.device)
         size = len(corpus.vocabulary.words)
-        self.generator = engine.place(
-            InfillingGenerator(
-                size, corpus.length,
-                embedding=n.embedding, hidden=n.hidden, layers=n.layers, dropout=n.dropout, end=corpus.end,
-            )
+        generator = InfillingGenerator(
+            size, corpus.length,
+            embedding=n.embedding, hidden=n.hidden, layers=n.layers, dropout=n.dropout, end=corpus.end,
         )  # fmt: skip
-        self.start = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.discriminator = engine.place(
-            InfillingDiscriminator(size, embedding=n.d_embedding, hidden=n.d_hidden, dropout=n.d_dropout)
-        )
+        super().__init__(
+            n, corpus, engine, generator=generator, start=copy.deepcopy(generator),
+            discriminator=InfillingDiscriminator(size, embedding=n.d_embedding, hidden=n.d_hidden, dropout=n.d_dropout),
+        )  # fmt: skip
+        self.end, self.width, self.length = corpus.end, 2 * corpus.length, corpus.length
+        self.real, self.objective = corpus.train.to(engine.device), NonSaturating()
         self.value = engine.place(ValueHead(n.d_hidden))
-        self.objective = NonSaturating()
-        fused = {"fused": engine.device.type in ("cpu", "cuda")}
-        weights = self.generator.parameters()
-        self.mle_optimizer = torch.optim.AdamW(self.generator.parameters(), n.mle_lr, weight_decay=n.mle_decay, **fused)
-        self.g_optimizer = torch.optim.Adam(weights, n.g_lr, betas=(n.beta1, 0.999), **fused)
-        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, betas=(n.beta1, 0.999), **fused)
-        self.value_optimizer = torch.optim.Adam(self.value.parameters(), n.value_lr, **fused)
+        fused = engine.device.type in ("cpu", "cuda")
+        self.value_optimizer = torch.optim.Adam(self.value.parameters(), n.value_lr, fused=fused)
         self.columns = Columns(columns(0.0, n.curriculum, corpus.length))
 
     def parts(self) -> dict[str, Stateful]:
         """Return everything that has a state."""
-        return {
-            "generator": self.generator, "start": self.start, "discriminator": self.discriminator, "value": self.value,
-            "mle_optimizer": self.mle_optimizer, "g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer,
-            "value_optimizer": self.value_optimizer, "columns": self.columns,
-        }  # fmt: skip
+        more = {"value": self.value, "value_optimizer": self.value_optimizer, "columns": self.columns}
+        return super().parts() | more
 
     def speaker(self, net: InfillingGenerator) -> Speaker:
         """Let the generator or the start be measured, at free speech and at filling in."""
@@ -134,10 +124,6 @@ class MaskPlayers:
             loss = filling_nll(self.generator, filled)
         norm = self.engine.update(self.mle_optimizer, loss, name="mle/loss", clip=5.0)
         return {"mle/loss": loss.detach(), "mle/grad_norm": norm}
-
-    def begin(self) -> None:
-        """Keep the start."""
-        self.start.load_state_dict(self.generator.state_dict())
 
     def say(self, rows: int) -> Int[Tensor, "rows width"]:
         """Fill blanks in training rows drawn at random."""

@@ -13,11 +13,10 @@ from rl.runtime import Engine
 from rl.runtime.checkpoints import Stateful
 from seqgan.corpus import Corpus
 from seqgan.numbers import Numbers
-from seqgan.players import MLE_CLIP, Metrics, Rows
-from seqgan.pretraining import mle_round
+from seqgan.players import Duo, Metrics, Rows
 from seqgan.sampling import speak
-from seqgan.soft import RELAXATIONS, Sentences, SoftDiscriminator, SoftPolicy, speak_softly
-from seqgan.speakers import PolicySpeaker, Speaker, prompted
+from seqgan.soft import RELAXATIONS, Sentences, SoftDiscriminator, speak_softly
+from seqgan.speakers import prompted
 
 Scalar = Float[Tensor, ""]
 
@@ -49,7 +48,7 @@ class Progress:
         self.share = float(state["share"])
 
 
-class SoftPlayers:
+class SoftPlayers(Duo):
     """A generator of soft sentences and a discriminator of both kinds.
 
     The inverse temperature grows from 1 to `n.sharpest` exponentially over the rounds that are really made; Nie,
@@ -66,35 +65,14 @@ class SoftPlayers:
         discriminator: nn.Module,
         game: Game,
     ) -> None:
-        self.n, self.corpus, self.engine, self.game, self.width = n, corpus, engine, game, corpus.length
-        self.relaxation = RELAXATIONS[n.relaxation]
-        self.generator = engine.place(make_generator())
-        self.start = engine.place(make_generator()).requires_grad_(False).eval()
-        self.discriminator = engine.place(discriminator)
-        fused, betas = engine.device.type in ("cpu", "cuda"), (n.beta1, 0.999)
-        self.mle_optimizer = torch.optim.AdamW(
-            self.generator.parameters(), n.mle_lr, weight_decay=n.mle_decay, fused=fused
+        super().__init__(
+            n, corpus, engine, generator=make_generator(), start=make_generator(), discriminator=discriminator
         )
-        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), n.g_lr, betas=betas, fused=fused)
-        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, betas=betas, fused=fused)
-        self.progress = Progress()
+        self.game, self.relaxation, self.progress = game, RELAXATIONS[n.relaxation], Progress()
 
     def parts(self) -> dict[str, Stateful]:
         """Give nets, optimizers and the share of the rounds."""
-        names = ("generator", "start", "discriminator", "mle_optimizer", "g_optimizer", "d_optimizer", "progress")
-        return {name: getattr(self, name) for name in names}
-
-    def speaker(self, net: SoftPolicy) -> Speaker:
-        """Let a generator be measured: it speaks in tokens, on the prompts of the test sentences."""
-        return PolicySpeaker(net, self.corpus.length, self.corpus.test[:, : self.corpus.prompt])
-
-    def imitate(self, rows: Rows) -> Metrics:
-        """Make one step of maximum likelihood; dropout on."""
-        return mle_round(self.generator, rows, self.mle_optimizer, self.engine, clip=MLE_CLIP)
-
-    def begin(self) -> None:
-        """Keep the start."""
-        self.start.load_state_dict(self.generator.state_dict())
+        return super().parts() | {"progress": self.progress}
 
     def given(self, rows: Rows) -> Rows:
         """Keep the prompts of some sentences, and leave the rest blank."""

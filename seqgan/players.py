@@ -87,7 +87,54 @@ def discriminator_of(n: Numbers, corpus: Corpus) -> ConvDiscriminator:
     )  # fmt: skip
 
 
-class PolicyPlayers:
+def trainable(net: nn.Module) -> list[nn.Parameter]:
+    """Return the weights that learn."""
+    return [weight for weight in net.parameters() if weight.requires_grad]
+
+
+class Duo:
+    """Two who learn, a generator and a discriminator, with what both need to and what is kept of them."""
+
+    def __init__(
+        self,
+        n: Numbers,
+        corpus: Corpus,
+        engine: Engine,
+        *,
+        generator: nn.Module,
+        start: nn.Module,
+        discriminator: nn.Module,
+        learned: Callable[[Any], list[nn.Parameter]] = trainable,
+    ) -> None:
+        self.n, self.corpus, self.engine, self.width = n, corpus, engine, corpus.length
+        self.generator: Any = engine.place(generator)
+        self.start: Any = engine.place(start).requires_grad_(False).eval()
+        self.discriminator: Any = engine.place(discriminator)
+        weights, judging = learned(self.generator), self.discriminator.parameters()
+        fused, betas = engine.device.type in ("cpu", "cuda"), (n.beta1, 0.999)
+        self.mle_optimizer = torch.optim.AdamW(weights, n.mle_lr, weight_decay=n.mle_decay, fused=fused)
+        self.g_optimizer = torch.optim.Adam(weights, n.g_lr, betas=betas, fused=fused)
+        self.d_optimizer = torch.optim.Adam(judging, n.d_lr, betas=betas, fused=fused)
+
+    def parts(self) -> dict[str, Stateful]:
+        """Give nets and optimizers."""
+        names = ("generator", "start", "discriminator", "mle_optimizer", "g_optimizer", "d_optimizer")
+        return {name: getattr(self, name) for name in names}
+
+    def speaker(self, net: Any) -> Speaker:
+        """Let a generator be measured, on the prompts of the test sentences."""
+        return PolicySpeaker(net, self.corpus.length, self.corpus.test[:, : self.corpus.prompt])
+
+    def imitate(self, rows: Rows) -> Metrics:
+        """Make one step of maximum likelihood; dropout on."""
+        return mle_round(self.generator, rows, self.mle_optimizer, self.engine, clip=MLE_CLIP)
+
+    def begin(self) -> None:
+        """Keep the start."""
+        self.start.load_state_dict(self.generator.state_dict())
+
+
+class PolicyPlayers(Duo):
     """A generator that is paid for tokens and climbs along their log-probabilities, and a discriminator."""
 
     def __init__(
@@ -99,38 +146,19 @@ class PolicyPlayers:
         objective: Objective,
         reward: RewardOf,
         baseline: Baseline,
-        speaks: Callable[[Numbers, Corpus], Any] = generator_of,
-        judges: Callable[[Numbers, Corpus], Any] = discriminator_of,
+        speaks: Callable[[Numbers, Corpus], nn.Module] = generator_of,
+        judges: Callable[[Numbers, Corpus], nn.Module] = discriminator_of,
     ) -> None:
-        self.n, self.corpus, self.engine, self.objective, self.width = n, corpus, engine, objective, corpus.length
-        self.generator = engine.place(speaks(n, corpus))
-        self.start = engine.place(speaks(n, corpus)).requires_grad_(False).eval()
-        self.discriminator = engine.place(judges(n, corpus))
-        learned = [weight for weight in self.generator.parameters() if weight.requires_grad]
-        fused, betas = engine.device.type in ("cpu", "cuda"), (n.beta1, 0.999)
-        self.mle_optimizer = torch.optim.AdamW(learned, n.mle_lr, weight_decay=n.mle_decay, fused=fused)
-        self.g_optimizer = torch.optim.Adam(learned, n.g_lr, betas=betas, fused=fused)
-        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), n.d_lr, betas=betas, fused=fused)
-        self.penalty, self.logits = OutputL2(n.d_l2), engine.fast(self.discriminator)
+        super().__init__(
+            n, corpus, engine, generator=speaks(n, corpus), start=speaks(n, corpus), discriminator=judges(n, corpus)
+        )
+        self.objective, self.penalty, self.logits = objective, OutputL2(n.d_l2), engine.fast(self.discriminator)
         paid = reward(self.generator, self.discriminator, objective, n, engine)
         self.goal = GeneratorGoal(paid, baseline, n.kl_weight, n.sharpness, n.entropy_weight)
 
-    def parts(self) -> dict[str, Stateful]:
-        """Give nets and optimizers."""
-        names = ("generator", "start", "discriminator", "mle_optimizer", "g_optimizer", "d_optimizer")
-        return {name: getattr(self, name) for name in names}
-
-    def speaker(self, net: Generator) -> Speaker:
-        """Let a generator be measured, on the prompts of the test sentences."""
-        return PolicySpeaker(net, self.corpus.length, self.corpus.test[:, : self.corpus.prompt])
-
-    def imitate(self, rows: Rows) -> Metrics:
-        """Make one step of maximum likelihood; dropout on."""
-        return mle_round(self.generator, rows, self.mle_optimizer, self.engine, clip=MLE_CLIP)
-
     def begin(self) -> None:
         """Keep the start, and sharpen the generator where its distance is to a power of the start."""
-        self.start.load_state_dict(self.generator.state_dict())
+        super().begin()
         sharpen(self.generator, self.n.sharpness)
 
     def given(self, rows: int) -> Rows:
