@@ -116,10 +116,9 @@ def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str,
     e = saved_experiment(run_dir, saved)
     corpus, engine = load_corpus(e), Engine(e.runtime, e.seed)
     cast = Cast(e, corpus, engine)
-    players = cast.players
-    measured = {"origin": cast.origin, "generator": players.generator, "start": players.start}
+    measured = {"origin": cast.origin} | cast.players.parts()  # who speaks may need more than the generator
     checkpoints.restore(folder, measured, partial=True)
-    return text_results.summarise(run_dir, players, corpus, measurement(e))
+    return text_results.summarise(run_dir, cast.players, corpus, measurement(e))
 
 
 def parse(arguments: Sequence[str]) -> Experiment:

@@ -46,7 +46,7 @@ class Measurement:
 
 def summarise(run_dir: Path, players: Players, corpus: Corpus, m: Measurement) -> dict[str, float]:
     """Write summary.json and curves.json: the generator, its start, and the rows that every score stands between."""
-    instruments = Instruments.of(corpus.sentences(corpus.train), corpus.sentences(corpus.test), cache=m.cache)
+    instruments = Instruments.of(corpus.sentences(corpus.train), corpus.tested, cache=m.cache)
     write_json(run_dir / "features.json", {"name": instruments.encoder.name, "sha256": instruments.sha256})
     full = partial(measure, corpus=corpus, samples=m.samples, seed=m.seed, instruments=instruments)
     sweep = partial(
@@ -59,7 +59,8 @@ def summarise(run_dir: Path, players: Players, corpus: Corpus, m: Measurement) -
 
     last, start = players.speaker(players.generator), players.speaker(players.start)
     what = (*known, type(start).__name__, type(players.start).__name__, digest(players.start.state_dict()))
-    measured = {"mle": remembered(m.cache, "start", what, lambda: row_and_curve(start)), "last": row_and_curve(last)}
+    measured = {"last": row_and_curve(last)}
+    measured["mle"] = remembered(m.cache, "start", what, lambda: row_and_curve(start))
     rows = {name: found["row"] for name, found in measured.items()}
     rows |= remembered(
         m.cache, "bounds", (*known[:2], f"{m.samples} {m.data_seed}"),

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -88,6 +89,11 @@ class Corpus:
     def length(self) -> int:
         """Tokens in a row."""
         return self.train.shape[1]
+
+    @cached_property
+    def tested(self) -> list[list[str]]:
+        """The words of the test sentences."""
+        return self.sentences(self.test)
 
     def sentences(self, tokens: Int[Tensor, "sentences time"]) -> list[list[str]]:
         """Return the words that were said in each row: after the prompt, up to the end token."""

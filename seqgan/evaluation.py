@@ -1,6 +1,7 @@
 """What a speaker is measured by: both directions of likelihood where the truth is known, text metrics always."""
 
 import math
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,7 @@ from seqgan.corpus import Corpus
 from seqgan.likelihood import nll
 from seqgan.metrics.bleu import Sentences
 from seqgan.metrics.diversity import distinct_n, tokens_used, unigram_entropy, unique_share
-from seqgan.metrics.instruments import NO_INSTRUMENTS, Instruments, Measures
+from seqgan.metrics.instruments import NO_INSTRUMENTS, SWEPT, Instruments, Measures
 from seqgan.metrics.text import evaluate_text
 from seqgan.sampling import BLANK
 from seqgan.speakers import PolicySpeaker, Speaker, prompted
@@ -30,11 +31,15 @@ def measure(
     seed: int,
     inverse_temperature: float = 1.0,
     instruments: Measures = NO_INSTRUMENTS,
+    tests: int = sys.maxsize,
 ) -> dict[str, float]:
-    """Return all metrics of fresh sentences, and `nll_test` (nats a token) where there is one, at one temperature."""
+    """Return all metrics of fresh sentences, and `nll_test` (nats a token) where there is one, at one temperature.
+
+    `tests` is the number of test sentences whose likelihood is taken, at most.
+    """
     with seeded(seed):
         said = speaker.speak(samples, inverse_temperature)
-    return measure_sentences(said, corpus, instruments) | nll_test(speaker, corpus, inverse_temperature)
+    return nll_test(speaker, corpus.test[:tests], inverse_temperature) | measure_sentences(said, corpus, instruments)
 
 
 def glance(speaker: Speaker, corpus: Corpus, *, samples: int, seed: int) -> dict[str, float]:
@@ -42,23 +47,22 @@ def glance(speaker: Speaker, corpus: Corpus, *, samples: int, seed: int) -> dict
     with seeded(seed):
         said = speaker.speak(samples)
     if corpus.oracle is None:
-        metrics = evaluate_text(corpus.sentences(said), corpus.sentences(corpus.test))
+        metrics = evaluate_text(corpus.sentences(said), corpus.tested)
     else:
         rows = corpus.sentences(said)
         metrics = {"unique": unique_share(rows), "entropy": unigram_entropy(rows), "tokens_used": tokens_used(rows)}
         metrics |= {f"distinct_{n}": distinct_n(rows, n) for n in range(1, 5)} | nll_oracle(said, corpus)
-    return metrics | nll_test(speaker, corpus)
+    return metrics | nll_test(speaker, corpus.test)
 
 
 def measure_sentences(said: Said, corpus: Corpus, instruments: Measures = NO_INSTRUMENTS) -> dict[str, float]:
     """Return all that can be said of sentences alone: text metrics, and `nll_oracle` where there is an oracle."""
-    return measure_words(corpus.sentences(said), corpus, instruments) | nll_oracle(said, corpus)
+    return nll_oracle(said, corpus) | measure_words(corpus.sentences(said), corpus, instruments)
 
 
 def measure_words(said: Sentences, corpus: Corpus, instruments: Measures) -> dict[str, float]:
     """Return the text metrics of sentences, against the test sentences and beside the training sentences."""
-    references, train = corpus.sentences(corpus.test), corpus.sentences(corpus.train)
-    return evaluate_text(said, references, train=train, instruments=instruments)
+    return evaluate_text(said, corpus.tested, train=corpus.sentences(corpus.train), instruments=instruments)
 
 
 def nll_oracle(said: Said, corpus: Corpus) -> dict[str, float]:
@@ -66,9 +70,9 @@ def nll_oracle(said: Said, corpus: Corpus) -> dict[str, float]:
     return {} if corpus.oracle is None else {"nll_oracle": nll(corpus.oracle, said)}
 
 
-def nll_test(speaker: Speaker, corpus: Corpus, inverse_temperature: float = 1.0) -> dict[str, float]:
+def nll_test(speaker: Speaker, test: Said, inverse_temperature: float = 1.0) -> dict[str, float]:
     """Return the speaker's negative log-likelihood of test sentences; nothing where it has none."""
-    found = speaker.likelihood(corpus.test, inverse_temperature)
+    found = speaker.likelihood(test, inverse_temperature)
     return {f"{name}_test": value for name, value in found.items()}
 
 
@@ -84,7 +88,9 @@ def sweep_temperatures(
     """Return the quality-diversity curve of a speaker: its metrics at each inverse temperature."""
     return [
         {"inverse_temperature": t}
-        | measure(speaker, corpus, samples=samples, seed=seed, inverse_temperature=t, instruments=instruments)
+        | measure(
+            speaker, corpus, samples=samples, seed=seed, inverse_temperature=t, instruments=instruments, tests=SWEPT
+        )
         for t in inverse_temperatures
     ]
 
@@ -96,14 +102,13 @@ def bounds(corpus: Corpus, instruments: Instruments, *, samples: int, seed: int)
     `uniform` tokens. Where the truth is known only by its text, `real` are training sentences against test, and the
     language models, which have read the former, are asked about the latter.
     """
-    test = corpus.sentences(corpus.test)
     said = instruments.kn.sample(samples, corpus.length - corpus.prompt, seed=seed, ends=corpus.end >= 0)
-    rows = {"kn5": measure_words(said, corpus, instruments) | {"nll_test": instruments.kn.nll(test)}}
+    rows = {"kn5": measure_words(said, corpus, instruments) | {"nll_test": instruments.kn.nll(corpus.tested)}}
     if not corpus.prompt:
         rows["kn5"] |= nll_oracle(corpus.vocabulary.encode([("5-gram", row) for row in said], corpus.length), corpus)
     if corpus.oracle is None:
         real = measure_sentences(corpus.train[:samples], corpus, instruments)
-        return rows | {"real": real | instruments.likelihoods(test)}
+        return rows | {"real": real | instruments.likelihoods(corpus.tested)}
     words = len(corpus.vocabulary.words) - len(corpus.labels)
     prompts = corpus.test[:, : corpus.prompt]
     with seeded(seed):

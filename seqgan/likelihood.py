@@ -27,19 +27,22 @@ def action_log_probs(generator: Generator, tokens: Int[Tensor, "batch time"]) ->
 
 @torch.no_grad()
 def token_log_probs(generator: Generator, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
-    """Return the log-probability of every token given those before it; no gradient, dropout off.
+    """Return the log-probability of every token that was said, given those before it, and zero for all others.
 
-    The logits of a few rows stand in memory at a time, in the cache of a CPU.
+    No gradient, dropout off. The logits of a few tokens stand in memory at a time, in the cache of a CPU.
     """
-    scored = []
+    scored = torch.zeros(tokens.shape, device=tokens.device)
     with evaluating(generator):
-        for part in tokens.split(SENTENCES):
-            features, targets = generator.features(part).flatten(0, 1), part.flatten()
-            chunk = ROWS if features.device.type == "cpu" else len(features)
-            for some, said in zip(features.split(chunk), targets.split(chunk), strict=True):
+        for part, scores in zip(tokens.split(SENTENCES), scored.split(SENTENCES), strict=True):
+            said = counted(part, generator.end, generator.prompt)
+            features, targets = generator.features(part)[said], part[said]
+            chunk = ROWS if features.device.type == "cpu" else max(1, len(features))
+            found = []
+            for some, told in zip(features.split(chunk), targets.split(chunk), strict=True):
                 logits = generator.head(some).float()
-                scored.append(logits.gather(1, said[:, None])[:, 0] - logits.logsumexp(-1))
-    return torch.cat(scored).view(tokens.shape)
+                found.append(logits.gather(1, told[:, None])[:, 0] - logits.logsumexp(-1))
+            scores[said] = torch.cat(found)
+    return scored
 
 
 def nll(generator: Generator, tokens: Int[Tensor, "sentences time"]) -> float:

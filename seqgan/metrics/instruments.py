@@ -2,16 +2,19 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from rl.frechet import frechet_distance
 from rl.runtime import InputError
 from seqgan.metrics.divergence import divergence
-from seqgan.metrics.features import Encoder, StateEncoder, model_for
+from seqgan.metrics.features import Encoder, Features, StateEncoder, model_for
 from seqgan.metrics.grams import Sentences, number_words
 from seqgan.metrics.kneser_ney import KneserNey
 from seqgan.metrics.language_model import LanguageModel
+
+SWEPT = 2_000  # test sentences whose likelihood is asked at every temperature
 
 
 class Measures(Protocol):
@@ -43,21 +46,32 @@ class Instruments:
     kn: KneserNey
     lm: LanguageModel
     encoder: Encoder
+    references: Sentences
+    """the test text"""
 
     @classmethod
     def of(cls, train: Sentences, references: Sentences, *, cache: Path) -> "Instruments":
         """Learn the training text; the LSTM is kept in the folder `cache`, and a damaged file is made again.
 
-        Of `references` only the vocabulary is used. Raises ValueError without a training sentence.
+        Of `references` the models learn only the vocabulary. Raises ValueError without a training sentence.
         """
         words = tuple(number_words(train, references))
         model = model_for(train, words, cache)
-        return cls(words, KneserNey(train, words), model, StateEncoder.of(model, train))
+        return cls(words, KneserNey(train, words), model, StateEncoder.of(model, train), references)
 
     @property
     def sha256(self) -> str:
         """Identify the encoder's weights."""
         return self.encoder.sha256
+
+    @cached_property
+    def seen(self) -> Features:
+        """The features of the test text."""
+        return self.encoder.features(self.references)
+
+    def features(self, references: Sentences) -> Features:
+        """Return the features of a text, at once where it is the test text."""
+        return self.seen if references is self.references else self.encoder.features(references)
 
     @property
     def quick(self) -> Measures:
@@ -72,11 +86,14 @@ class Instruments:
         `reverse_lm_lstm`: references under a model of the samples (is all said?); it falls with their number.
         `fbd`: Fréchet distance (de Masson d'Autume et al. 2019, 1905.09922, there on other features), and `divergence`.
         """
-        quick = self.quick.measure(samples, references)
-        ours, theirs = self.encoder.features(samples), self.encoder.features(references)
-        return quick | {
-            "lm_lstm": self.lm.nll(samples),
+        for name, rows in (("samples", samples), ("references", references)):
+            if len(rows) < 2:
+                raise InputError(f"{name}: {len(rows)} sentences: a distance needs at least two")
+        ours, theirs = self.encoder.features(samples), self.features(references)
+        return self.likelihoods(samples) | {
+            "reverse_lm_kn": KneserNey(samples, self.words).nll(references),
             "reverse_lm_lstm": LanguageModel.of(samples, self.words).nll(references),
+            "fbd": frechet_distance(ours, theirs),
             "divergence": divergence(ours, theirs),
         }
 
@@ -92,13 +109,10 @@ class QuickInstruments:
     instruments: Instruments
 
     def measure(self, samples: Sentences, references: Sentences) -> dict[str, float]:
-        """Return `lm_kn`, `reverse_lm_kn` and `fbd`."""
-        for name, rows in (("samples", samples), ("references", references)):
-            if len(rows) < 2:
-                raise InputError(f"{name}: {len(rows)} sentences: a distance needs at least two")
+        """Return `lm_kn`, `fbd`, and `reverse_lm_kn` of the first 2,000 references."""
         known = self.instruments
         return {
             "lm_kn": known.kn.nll(samples),
-            "reverse_lm_kn": KneserNey(samples, known.words).nll(references),
-            "fbd": frechet_distance(known.encoder.features(samples), known.encoder.features(references)),
+            "reverse_lm_kn": KneserNey(samples, known.words).nll(references[:SWEPT]),
+            "fbd": frechet_distance(known.encoder.features(samples), known.features(references)),
         }

@@ -103,8 +103,8 @@ MOMENTS = [
     (PolicyPlayers, "say", 1, "while it speaks for the discriminator"),
     (PolicyPlayers, "judge", 3, "while it learns to judge"),
     (PolicyPlayers, "improve", 2, "in an adversarial round"),
-    (text_gan, "measure", 1, "while it is measured between rounds"),
-    (text_gan, "measure", 2, "while it is measured after the last minibatch"),
+    (text_gan, "glance", 1, "while it is measured between rounds"),
+    (text_gan, "glance", 2, "while it is measured after the last minibatch"),
     (text_results, "summarise", 1, "in the final measuring"),
     (text_results.report, "write", 1, "while the report is written"),
 ]

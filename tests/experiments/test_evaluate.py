@@ -36,7 +36,7 @@ def test_a_summary_is_computed_again_from_the_last_checkpoint(finished: Path, tm
     assert json.loads((run / "curves.json").read_text()) == curves
     assert numbers(tmp_path / "numbers.json") == numbers(finished / "summary.json")
     newest = checkpoints.newest(run)
-    assert out.startswith(f"checkpoint: {newest}\ntensors: {checkpoints.fingerprint(newest)}\nnll_oracle ")
+    assert out.startswith(f"checkpoint: {newest}\ntensors: {checkpoints.fingerprint(newest)}\nnll_test ")
 
 
 def test_an_imitators_summary_is_computed_again_from_a_checkpoint(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import fill, text_gan, text_results
+from experiments import evaluate, fill, text_gan, text_results
 from rl.runtime import checkpoints
 from seqgan.variants import VARIANTS
 from tests.experiments.helpers import TINY, Interrupted, call, fingerprint, interrupted, rows, succeed
@@ -34,6 +34,7 @@ def test_a_stopped_run_of_every_row_ends_with_the_same_bits(
 ) -> None:
     succeed(text_gan.main, *flags(name), "--run-dir", tmp_path / "whole")
     assert interrupted(text_gan.main, tmp_path / "stopped", *flags(name), at=1, again=2) > 0
+    assert all(value is not None for row in rows(tmp_path / "whole") for value in row.values())
     assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")
     assert fingerprint(tmp_path / "stopped") == fingerprint(tmp_path / "whole")
     states = [checkpoints.load(checkpoints.newest(tmp_path / run)) for run in ("whole", "stopped")]
@@ -41,7 +42,7 @@ def test_a_stopped_run_of_every_row_ends_with_the_same_bits(
         assert states[0][part] == states[1][part], part
 
 
-@pytest.mark.parametrize("name", ["residual", "wgan-gp", "seqgan-conditional", "seq2seq"])
+@pytest.mark.parametrize("name", ["residual", "wgan-gp", "seqgan-conditional", "seq2seq", "leakgan"])
 def test_what_a_run_leaves(tmp_path: Path, name: str) -> None:
     """The generator, its start, and the rows beside them; a likelihood where there is one."""
     succeed(text_gan.main, *flags(name), "--run-dir", tmp_path)
@@ -55,6 +56,11 @@ def test_what_a_run_leaves(tmp_path: Path, name: str) -> None:
     assert set(curves) == {"mle", "last"}
     assert all({"lm_kn", "reverse_lm_kn", "fbd"} <= point.keys() for curve in curves.values() for point in curve)
     assert json.loads((tmp_path / "features.json").read_text())["name"].startswith("states-")
+    (tmp_path / "summary.json").unlink()
+    succeed(evaluate.main, tmp_path)
+    again = json.loads((tmp_path / "summary.json").read_text())
+    timed = "sentences_per_second"
+    assert again | {timed: 0} == summary | {timed: 0}
 
 
 def test_labels_and_prompts_from_files(tmp_path: Path) -> None:

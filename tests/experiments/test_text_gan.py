@@ -31,7 +31,7 @@ def test_a_run_leaves_all_that_a_run_is(tmp_path: Path) -> None:
     out = succeed(text_gan.main, "seqgan", *TINY, "--run-dir", run)
     assert out.startswith(f"run: {run}\n")
     assert out.endswith(f"report: {run}/report.html\n")
-    names = {"config.json", "metrics.jsonl", "summary.json", "curves.json", "report.html", "vocabulary.json"}
+    names = {"config.json", "metrics.jsonl", "summary.json", "curves.json", "report.html", "vocabulary.json", "features.json"}
     assert {path.name for path in run.iterdir()} == names | {"samples", "checkpoints", "tensorboard", ".lock"}
     description = json.loads((run / "config.json").read_text())
     assert (description["family"], description["variant"]) == ("text_gan", "seqgan")
@@ -71,13 +71,6 @@ def test_without_a_folder_it_makes_one_under_runs(
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("text_gan-mle-")
     assert out.startswith(f"run: runs/{folder.name}\n")
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_runs(tmp_path: Path, variant: str, unmeasured: None) -> None:
-    succeed(text_gan.main, variant, *TINY, "--run-dir", tmp_path / "run")
-    assert checkpoints.steps(tmp_path / "run")[-1] == 7
-    assert all(value is not None for row in rows(tmp_path / "run") for value in row.values())
 
 
 def write_sources(folder: Path) -> None:
