@@ -40,6 +40,12 @@ def last_frontier(run: Run, x: str, y: str) -> Frontier:
     return Frontier.of(run.curves.get("last", []), x, y)
 
 
+def at_last(run: Run) -> Point:
+    """Return the last step as its curve has it, by as many samples as the start's; a run without one: its summary."""
+    plain = [point for point in run.curves.get("last", []) if point.get("inverse_temperature") == 1.0]
+    return plain[0] if plain else run.summary
+
+
 def pretrained(run: Run) -> bool:
     """Return whether a run's start has learned: by epochs of its own, or in the run that it started from."""
     settings = records.flatten(run.description["config"])
@@ -84,12 +90,12 @@ def is_control(group: Group) -> bool:
 
 def compare_curves(runs: Sequence[Run], x: str, y: str, others: Sequence[Run] = ()) -> str:
     """Return in words where the last step lies beside the start's temperature curve; "" if no run has the curves."""
-    having = [run for run in runs if x in run.summary and y in run.summary and start_frontier(run, others, x, y).x]
+    having = [run for run in runs if {x, y} <= at_last(run).keys() and start_frontier(run, others, x, y).x]
     if not having:
         return ""
     distances = distances_to_start(having, x, y, others)
     reached = [distance for distance in distances if not math.isnan(distance)]
-    where = number(interval([run.summary[x] for run in having]).mean)
+    where = number(interval([at_last(run)[x] for run in having]).mean)
     curve = f"Over temperatures: {frontier.describe(against_start(having, x, y, others))}."
     if not reached:
         missing = f"at the last step's {x} ({where}) there is no start to compare with: its curve does not reach there"
@@ -107,7 +113,8 @@ def compare_curves(runs: Sequence[Run], x: str, y: str, others: Sequence[Run] = 
 def distances_to_start(runs: Sequence[Run], x: str, y: str, others: Sequence[Run] = ()) -> list[float]:
     """Return how far each last step lies above its start's curve at its own x; nan where the curve does not reach."""
     starts = [start_frontier(run, others, x, y) for run in runs]
-    return [r.summary[y] - read_curve(start.x, start.y, r.summary[x]) for r, start in zip(runs, starts, strict=True)]
+    places = [at_last(run) for run in runs]
+    return [p[y] - read_curve(start.x, start.y, p[x]) for p, start in zip(places, starts, strict=True)]
 
 
 def _signed(found: Interval) -> str:

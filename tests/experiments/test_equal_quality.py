@@ -5,7 +5,15 @@ import pytest
 
 from experiments.compare import group_runs, load
 from experiments.comparison_text import sections, trade_offs
-from experiments.equal_quality import against, against_each_other, against_start, pretrained, start_of
+from experiments.equal_quality import (
+    against,
+    against_each_other,
+    against_start,
+    at_last,
+    distances_to_start,
+    pretrained,
+    start_of,
+)
 from experiments.plots import Line, Mark, trade_off
 from experiments.records import Run
 from tests.experiments.text_runs import PAIR, shifted, write_run
@@ -138,3 +146,14 @@ def test_all_metrics_stand_in_one_row_beside_real_and_the_other_rows(tmp_path: P
     assert rows["REAL"][2] == "0.100"
     assert rows["5-gram"][2] == "0.750"
     assert rows["uniform"][0] == "11.400"
+
+
+def test_the_last_step_is_what_its_curve_says_not_what_more_samples_say(tmp_path: Path) -> None:
+    """Self-BLEU and reverse likelihoods depend on how many sentences there are; both curves have as many."""
+    run = load(write_run(tmp_path / "0", 0, last=shifted(-0.1)))
+    at_one = next(point for point in run.curves["last"] if point["inverse_temperature"] == 1.0)
+    run.summary |= {PAIR[0]: 77.0, PAIR[1]: 88.0}
+    assert at_last(run) is at_one
+    assert distances_to_start([run], *PAIR) == [pytest.approx(-0.1)]
+    run.curves["last"] = []
+    assert at_last(run) is run.summary
