@@ -152,7 +152,7 @@ def test_the_last_step_is_what_its_curve_says_not_what_more_samples_say(tmp_path
     """Self-BLEU and reverse likelihoods depend on how many sentences there are; both curves have as many."""
     run = load(write_run(tmp_path / "0", 0, last=shifted(-0.1)))
     at_one = next(point for point in run.curves["last"] if point["inverse_temperature"] == 1.0)
-    run.summary |= {PAIR[0]: 77.0, PAIR[1]: 88.0}
+    run.summary.update({PAIR[0]: 77.0, PAIR[1]: 88.0})  # type: ignore[attr-defined]
     assert at_last(run) is at_one
     assert distances_to_start([run], *PAIR) == [pytest.approx(-0.1)]
     run.curves["last"] = []
