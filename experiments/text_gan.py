@@ -23,6 +23,7 @@ from experiments.text_setup import (
 from rl.runtime import Engine, InputError, Keeper, Log, Stop, Stopped, checkpoints, closest, exit_codes, rundir
 from seqgan.corpus import Corpus
 from seqgan.evaluation import glance
+from seqgan.likelihood import nll
 from seqgan.variants import PRESETS, VARIANTS
 
 FAMILY = "text_gan"
@@ -49,10 +50,11 @@ def train(e: Experiment, corpus: Corpus, cast: Cast, run_dir: Path, checkpoint: 
                 batch = real[engine.shard(next(cast.sentences)).to(engine.device)]
                 meter.add(players.imitate(batch))
                 keeper(epoch)
-            measured = cast.speaker().likelihood(corpus.valid) if len(corpus.valid) else {}
+            measured = {}
+            if len(corpus.valid):
+                measured["mle/nll_valid"] = nll(players.generator, corpus.valid.to(engine.device))
             if n.mle_best:
-                cast.best.offer(players.generator, measured["nll"])
-            measured = {f"mle/{name}_valid": value for name, value in measured.items()}
+                cast.best.offer(players.generator, measured["mle/nll_valid"])
             log.log(epoch + 1, engine.gather(meter.flush()) | measured)
         for _ in at.loop("start", 1):
             if e.start_from:

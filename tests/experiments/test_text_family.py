@@ -12,7 +12,12 @@ from seqgan.variants import VARIANTS
 from tests.experiments.helpers import TINY, Interrupted, call, fingerprint, interrupted, rows, succeed
 
 UNTAUGHT = ("wgan-gp", "scratchgan")  # never learn by likelihood
-MORE = {"leakgan": "--interleave 2 --goal 2 --goal-steps 2", "relgan": "--head-size 4 --representations 2"}
+MORE = {
+    "leakgan": "--interleave 2 --goal 2 --goal-steps 2",
+    "relgan": "--head-size 4 --representations 2",
+    "residual": "--mle-best",
+    "maskgan": "--mle-best",
+}
 
 
 def flags(name: str) -> list[str]:
