@@ -14,7 +14,6 @@ import pytest
 
 from experiments import text_gan, text_results
 from rl.runtime import checkpoints
-from seqgan.variants import VARIANTS
 from tests.experiments.helpers import CHECKOUT, TINY, call, fingerprint, rows, succeed
 
 LINES = "a b c\nb c\nc c a\nd a b a\n" * 30
@@ -31,7 +30,15 @@ def test_a_run_leaves_all_that_a_run_is(tmp_path: Path) -> None:
     out = succeed(text_gan.main, "seqgan", *TINY, "--run-dir", run)
     assert out.startswith(f"run: {run}\n")
     assert out.endswith(f"report: {run}/report.html\n")
-    names = {"config.json", "metrics.jsonl", "summary.json", "curves.json", "report.html", "vocabulary.json", "features.json"}
+    names = {
+        "config.json",
+        "metrics.jsonl",
+        "summary.json",
+        "curves.json",
+        "report.html",
+        "vocabulary.json",
+        "features.json",
+    }
     assert {path.name for path in run.iterdir()} == names | {"samples", "checkpoints", "tensorboard", ".lock"}
     description = json.loads((run / "config.json").read_text())
     assert (description["family"], description["variant"]) == ("text_gan", "seqgan")
