@@ -25,6 +25,7 @@ from rl.runtime.errors import InputError, exit_codes, warn
 # A run may differ in these and still be the same experiment.
 INCIDENTAL = (
     "seed",
+    "data_seed",  # what the draws of an oracle, and which sentences are held out, add to the spread over seeds
     "run_dir",
     "save_seconds",
     "film",

@@ -157,3 +157,8 @@ def test_the_last_step_is_what_its_curve_says_not_what_more_samples_say(tmp_path
     assert distances_to_start([run], *PAIR) == [pytest.approx(-0.1)]
     run.curves["last"] = []
     assert at_last(run) is run.summary
+
+
+def test_seeds_with_data_of_their_own_are_one_group(tmp_path: Path) -> None:
+    runs = [load(write_run(tmp_path / f"{i}", i, config={"data_seed": i})) for i in range(3)]
+    assert [len(group.runs) for group in group_runs(runs)] == [3]
