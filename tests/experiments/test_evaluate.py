@@ -104,4 +104,4 @@ def test_a_checkpoint_that_lacks_a_part_is_no_traceback(finished: Path, tmp_path
     checkpoints.save(run, 7, {})
     ended = call(evaluate.main, run)
     assert ended.code == 2
-    assert ended.err == f"error: {run}/checkpoints/step-7/generator.json: the checkpoint lacks this part\n"
+    assert ended.err == f"error: {run}/checkpoints/step-7/d_optimizer.json: the checkpoint lacks this part\n"
