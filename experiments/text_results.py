@@ -25,10 +25,11 @@ ROWS = {"last step": "", "start": "mle/", "5-gram": "kn5/", "REAL": "real/", "un
 def write_samples(run_dir: Path, step: int, speaker: Speaker, corpus: Corpus, seed: int) -> None:
     """Write `samples/step-N.txt`, one sentence a line."""
     with seeded(seed):
-        sentences = corpus.vocabulary.decode(speaker.speak(SHOWN), corpus.end)
+        said = speaker.speak(SHOWN)
     folder = run_dir / "samples"
     folder.mkdir(exist_ok=True)
-    lines = (corpus.vocabulary.joiner.join(sentence) + "\n" for sentence in sentences)
+    rows = zip(corpus.given(said), corpus.sentences(said), strict=True)
+    lines = (corpus.vocabulary.joiner.join([*given, *sentence]) + "\n" for given, sentence in rows)
     (folder / f"step-{step}.txt").write_text("".join(lines), encoding="utf-8")
 
 
@@ -46,7 +47,7 @@ class Measurement:
 
 def summarise(run_dir: Path, players: Players, corpus: Corpus, m: Measurement) -> dict[str, float]:
     """Write summary.json and curves.json: the generator, its start, and the rows that every score stands between."""
-    instruments = Instruments.of(corpus.sentences(corpus.train), corpus.tested, cache=m.cache)
+    instruments = Instruments.of(corpus.learned, corpus.tested, cache=m.cache)
     write_json(run_dir / "features.json", {"name": instruments.encoder.name, "sha256": instruments.sha256})
     full = partial(measure, corpus=corpus, samples=m.samples, seed=m.seed, instruments=instruments)
     sweep = partial(
@@ -58,7 +59,7 @@ def summarise(run_dir: Path, players: Players, corpus: Corpus, m: Measurement) -
         return {"row": full(speaker), "curve": sweep(speaker)}
 
     last, start = players.speaker(players.generator), players.speaker(players.start)
-    what = (*known, type(start).__name__, type(players.start).__name__, digest(players.start.state_dict()))
+    what = (*known, repr(start), digest(players.start.state_dict()))  # its form, prompts and masks beside its weights
     measured = {"last": row_and_curve(last)}
     measured["mle"] = remembered(m.cache, "start", what, lambda: row_and_curve(start))
     rows = {name: found["row"] for name, found in measured.items()}

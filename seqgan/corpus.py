@@ -95,6 +95,16 @@ class Corpus:
         """The words of the test sentences."""
         return self.sentences(self.test)
 
+    @cached_property
+    def learned(self) -> list[list[str]]:
+        """The words of the training sentences."""
+        return self.sentences(self.train)
+
+    def given(self, tokens: Int[Tensor, "sentences time"]) -> list[list[str]]:
+        """Return the words of each row's prompt, without what fills it up."""
+        rows = tokens[:, : self.prompt].tolist()
+        return [[self.vocabulary.words[token] for token in row if token != self.end] for row in rows]
+
     def sentences(self, tokens: Int[Tensor, "sentences time"]) -> list[list[str]]:
         """Return the words that were said in each row: after the prompt, up to the end token."""
         return self.vocabulary.decode(tokens[:, self.prompt :], self.end)

@@ -62,7 +62,7 @@ def measure_sentences(said: Said, corpus: Corpus, instruments: Measures = NO_INS
 
 def measure_words(said: Sentences, corpus: Corpus, instruments: Measures) -> dict[str, float]:
     """Return the text metrics of sentences, against the test sentences and beside the training sentences."""
-    return evaluate_text(said, corpus.tested, train=corpus.sentences(corpus.train), instruments=instruments)
+    return evaluate_text(said, corpus.tested, train=corpus.learned, instruments=instruments)
 
 
 def nll_oracle(said: Said, corpus: Corpus) -> dict[str, float]:

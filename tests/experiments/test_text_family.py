@@ -68,6 +68,18 @@ def test_what_a_run_leaves(tmp_path: Path, name: str) -> None:
     assert again | {timed: 0} == summary | {timed: 0}
 
 
+def test_a_start_that_is_measured_otherwise_is_measured_anew(tmp_path: Path) -> None:
+    """The same weights under other masks have no score that two runs share."""
+    succeed(text_gan.main, *flags("maskgan"), "--run-dir", tmp_path / "first")
+    found = []
+    for share in ("0.5", "0.9"):
+        asked = ["--start-from", tmp_path / "first", "--mask-share", share, "--run-dir", tmp_path / share]
+        succeed(text_gan.main, *flags("maskgan"), *asked)
+        found.append(json.loads((tmp_path / share / "summary.json").read_text()))
+    assert found[0]["mle/nll_test"] == found[1]["mle/nll_test"]
+    assert found[0]["mle/nll_missing_test"] != found[1]["mle/nll_missing_test"]
+
+
 def test_labels_and_prompts_from_files(tmp_path: Path) -> None:
     pairs = [f"{'good' if i % 2 else 'bad'}\tthe {'sun' if i % 2 else 'rain'} of day {i % 9}" for i in range(60)]
     (tmp_path / "pairs.tsv").write_text("\n".join(pairs) + "\n")
@@ -80,6 +92,7 @@ def test_labels_and_prompts_from_files(tmp_path: Path) -> None:
     )  # fmt: skip
     lines = (tmp_path / "seq2seq/samples/step-7.txt").read_text().splitlines()
     assert len(lines) == 100
+    assert all(line.split()[0] in ("good", "bad") for line in lines)  # a prompt is shown before its ending
 
 
 def test_a_line_is_filled_in(tmp_path: Path) -> None:
