@@ -17,6 +17,7 @@ import tyro
 from rl.runtime import InputError, closest
 
 T = TypeVar("T")
+CACHE = Path("~/.cache/sparring")  # where what many runs need is kept once it is made
 LARGEST = 1 << 62  # of a whole number: seeds are added to, and must stay below 2^63
 BOX = re.compile(
     r"\x1b\[[0-9;]*m|[\u2500-\u257f]|-{3,}|(?m:^[|+])|(?m:[|+]$)"
@@ -131,6 +132,14 @@ def _in_words(option: Any) -> str:
     if typing.get_origin(option) is tuple:
         return "a list"
     return WORDS.get(option, str(option))
+
+
+def make_cache(cache: Path) -> None:
+    """Make the folder of `--cache`: now, not after the training; raise InputError in one line."""
+    try:
+        cache.expanduser().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--cache {cache}: {error.strerror}") from None
 
 
 def check_numbers(

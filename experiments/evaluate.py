@@ -14,11 +14,9 @@ from typing import Literal
 
 import tyro
 
-from experiments.config import LARGEST, one_line_errors
+from experiments.config import CACHE, LARGEST, one_line_errors
 from experiments.resume import script_of
 from rl.runtime import InputError, checkpoints, exit_codes, rundir, seeded
-
-CACHE = Path("~/.cache/sparring")
 
 
 @dataclass(frozen=True)

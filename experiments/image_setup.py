@@ -28,7 +28,6 @@ SHARES = ("beta1", "beta2", "mixing")
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: what is measured never repeats what was trained on
 FEWEST = 4  # pictures of which each has three neighbours
 NARROWEST = 0.01  # bound of noise: one draw in a hundred lies within
-CACHE = Path("~/.cache/sparring")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Experiment:
     """pictures in each of them"""
     final_samples: int = 10_000
     """pictures in the measurement at the end"""
-    cache: Path = CACHE
+    cache: Path = config.CACHE
     """where the classifier whose features are compared is kept"""
     save_seconds: float = 60.0
     """seconds between checkpoints"""
@@ -128,10 +127,7 @@ def check_fit(e: Experiment, data: Data, engine: Engine) -> None:
     for flag, number in (("evaluate-samples", e.evaluate_samples), ("final-samples", e.final_samples)):
         if number < FEWEST:
             raise InputError(f"--{flag} {number}: a distance needs at least {FEWEST} pictures")
-    try:
-        e.cache.expanduser().mkdir(parents=True, exist_ok=True)  # now, not after minutes of training its classifier
-    except OSError as error:
-        raise InputError(f"--cache {e.cache}: {error.strerror}") from None
+    config.make_cache(e.cache)
 
 
 class Cast:

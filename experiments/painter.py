@@ -20,7 +20,7 @@ import tyro
 from torch import Tensor, nn
 
 from experiments import config, page, picture_grid, records, report_image, report_parts
-from experiments.image_setup import CACHE, EVALUATION_SEED, FEWEST, optimizer_of
+from experiments.image_setup import EVALUATION_SEED, FEWEST, optimizer_of
 from experiments.painting import ID, NUMBERS, paint
 from experiments.plots import Line, over_steps
 from image_gans.data import Data, load
@@ -89,7 +89,7 @@ class Experiment:
     """rounds between measurements and sample grids"""
     samples: int = 1_000
     """canvases in each of them"""
-    cache: Path = CACHE
+    cache: Path = config.CACHE
     """where the classifier that measures is kept"""
 
 

@@ -8,14 +8,22 @@ from markupsafe import Markup
 
 from experiments import page, records, report_parts
 from experiments.plots import Line, Mark, Phase, Side, over_steps, trade_off
+from experiments.published_text import ORACLE
 from experiments.records import Run
 
-ROWS = {"": "last step", "mle": "maximum-likelihood start", "real": "REAL", "uniform": "uniform tokens"}
+ROWS = {
+    "": "last step",
+    "mle": "maximum-likelihood start",
+    "real": "REAL",
+    "kn5": "5-gram",
+    "uniform": "uniform tokens",
+}
 LEVELS = {"mle": ("c1", "maximum-likelihood start"), "real": ("c2", "REAL")}
 PLAYERS = {"mle": ("c1", "maximum-likelihood start"), "last": ("c0", "last step")}
 # nll_oracle for the SeqGAN paper's oracle (5,000 tokens, sentences of 20): Yu et al. 2017, Lin et al. 2017, Guo et al.
-# 2018, at temperature 1.
-PUBLISHED = {"MLE": 9.038, "SeqGAN": 8.736, "RankGAN": 8.247, "LeakGAN": 7.038, "real": 5.750}
+# 2018 (at inverse temperature 1.5).
+SHOWN = ("MLE", "SeqGAN", "RankGAN", "LeakGAN", "real")
+PUBLISHED = {row.method: row.values["nll_oracle"][0] for row in ORACLE.rows if row.method in SHOWN}
 # (nll_oracle, nll_test) at temperature 1 on the same oracle: Caccia et al. 2020, "Language GANs Falling Short".
 FALLING_SHORT = {"MLE": (9.40, 7.61), "SeqGAN": (9.62, 9.22), "LeakGAN": (10.59, 11.27)}
 SENTENCES = 40

@@ -24,7 +24,6 @@ MAY_BE_ZERO = (
     "interleave", "gp_weight", "matching_weight", "seed", "data_seed", "save_seconds", "threads",
 )  # fmt: skip
 SHARES = ("dropout", "d_dropout", "beta1")
-CACHE = Path("~/.cache/sparring")
 HEADS = 4  # of a transformer
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: what is measured never repeats what was trained on
 
@@ -68,7 +67,7 @@ class Experiment:
     """sentences in the measurement at the end"""
     sweep_samples: int = 2_000
     """sentences at each temperature of the quality-diversity curves"""
-    cache: Path = CACHE
+    cache: Path = config.CACHE
     """where language models of a text, and scores that runs share, are kept"""
     start_from: Path | None = None
     """a run of the same --data-seed whose pretrained generator to start from, instead of pretraining one"""
@@ -92,10 +91,7 @@ def check_fit(e: Experiment, corpus: Corpus, engine: Engine) -> None:
         flags = ("evaluate_samples", "final_samples", "sweep_samples")
         flag = next(flag for flag in flags if getattr(e, flag) == fewest).replace("_", "-")
         raise InputError(f"--{flag} {fewest}: a distance needs at least 2 sentences")
-    try:
-        e.cache.expanduser().mkdir(parents=True, exist_ok=True)  # now, not after the training
-    except OSError as error:
-        raise InputError(f"--cache {e.cache}: {error.strerror}") from None
+    config.make_cache(e.cache)
     for flag, rows in (("batch", n.batch), ("d-sentences", n.d_sentences)):
         if rows % engine.world:
             raise InputError(f"--{flag} {rows}: not divisible by {engine.world} ranks")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from experiments import records
 from experiments.comparison import Group
-from experiments.equal_quality import CONTROLS, against, against_start, start_of
+from experiments.equal_quality import against, against_start, is_control, start_of
 from experiments.frontier import Verdict
 from experiments.records import Run
 from experiments.statistics import FEWEST, Interval, interval, widest
@@ -130,4 +130,4 @@ def variant(group: Group) -> str:
 
 def is_method(group: Group) -> bool:
     """Return whether a group is ruled on: a discriminator pays it."""
-    return variant(group) not in CONTROLS
+    return not is_control(group)

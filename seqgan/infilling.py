@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from rl.policies import categorical_log_prob
 from seqgan.attention import EncoderDecoder
 from seqgan.generators import State, fork_rows, shifted
-from seqgan.kernels import linear_nll
-from seqgan.likelihood import counted
+from seqgan.likelihood import counted, mean_nll
 from seqgan.masks import Filled, blanked
 from seqgan.sampling import BLANK, SPEAKERS, speak
 
@@ -157,11 +156,8 @@ def filling_log_probs(generator: InfillingGenerator, filled: Filled) -> Float[Te
 def filling_nll(generator: InfillingGenerator, filled: Filled) -> Float[Tensor, ""]:
     """Return the mean negative log-likelihood of the missing tokens that were said, given the rest; nats per token."""
     asked = filled.missing & counted(filled.tokens, generator.end)
-    features, targets = generator.given(blanked(filled)).features(filled.tokens)[asked], filled.tokens[asked]
-    if features.device.type == "cpu" and features.dtype == torch.float32:  # without rows x vocabulary logits
-        scales = torch.full_like(targets, 1 / len(targets), dtype=torch.float32)
-        return linear_nll(features, generator.head.weight, generator.head.bias, targets, scales)
-    return F.cross_entropy(generator.head(features).float(), targets)
+    features = generator.given(blanked(filled)).features(filled.tokens)[asked]
+    return mean_nll(generator.head, features, filled.tokens[asked])
 
 
 @torch.no_grad()

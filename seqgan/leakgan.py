@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from rl.estimators import Mask, PerStep, pathwise, reinforce
 from rl.objectives import Objective
+from rl.policies import categorical_log_prob
 from rl.rewards import MonteCarlo
 from rl.rollout import Rollout
 from rl.runtime import Engine
@@ -18,7 +19,7 @@ from seqgan.adversarial import Baseline
 from seqgan.corpus import Corpus
 from seqgan.discriminators import OutputL2
 from seqgan.leaked import LeakGenerator
-from seqgan.likelihood import action_log_probs, counted, mle_loss
+from seqgan.likelihood import counted, mle_loss
 from seqgan.numbers import Numbers
 from seqgan.players import MLE_CLIP, Duo, Metrics, PolicyPlayers, Rows, discriminator_of
 from seqgan.sampling import complete, speak
@@ -112,7 +113,7 @@ class LeakPlayers(PolicyPlayers):
             tokens = speak(net, *given.shape, given=given)
             rollout = Rollout.of(tokens, counted(tokens, net.end, net.prompt)).relabel(self.reward)
             leaked, goals = net.plan(tokens)
-            log_probs = action_log_probs(net, tokens).gather(2, tokens[..., None])[..., 0]
+            log_probs = categorical_log_prob(net.head(net.features(tokens)), tokens)
         rewards = rank_rescaled(rollout.rewards, rollout.mask, self.n.rank_scale)
         foretold = goal_rewards(leaked, goals, net.goal_steps)
         followed = intrinsic_rewards(leaked, goals, net.goal_steps)
@@ -128,6 +129,5 @@ class LeakPlayers(PolicyPlayers):
             "g/grad_norm": norm,
         }
         for _ in range(self.lessons):
-            drawn = torch.randint(len(self.corpus.train), (self.n.mle_batch // self.engine.world,))
-            metrics |= self.teach(self.corpus.train[drawn].to(self.engine.device))
+            metrics |= self.teach(self.some_real(self.n.mle_batch // self.engine.world))
         return metrics

@@ -2,7 +2,7 @@
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rl.discriminator import evaluating
@@ -52,10 +52,16 @@ def nll(generator: Generator, tokens: Int[Tensor, "sentences time"]) -> float:
 
 def mle_loss(generator: Generator, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
     """Return the mean negative log-likelihood of the tokens that were said, nats per token."""
-    mask = counted(tokens, generator.end, generator.prompt)
-    features, targets = generator.features(tokens)[mask], tokens[mask]  # what was not said costs no logits
+    said = counted(tokens, generator.end, generator.prompt)
+    return mean_nll(generator.head, generator.features(tokens)[said], tokens[said])  # what was not said costs no logits
+
+
+def mean_nll(
+    head: nn.Linear, features: Float[Tensor, "tokens hidden"], targets: Int[Tensor, "tokens"]
+) -> Float[Tensor, ""]:
+    """Return the mean negative log-likelihood of tokens, each predicted from its features; nats per token."""
     scales = torch.full_like(targets, 1 / len(targets), dtype=torch.float32)
     if features.device.type == "cpu" and features.dtype == torch.float32:
-        return linear_nll(features, generator.head.weight, generator.head.bias, targets, scales)
-    losses = F.cross_entropy(generator.head(features).float(), targets, reduction="none")
+        return linear_nll(features, head.weight, head.bias, targets, scales)
+    losses = F.cross_entropy(head(features).float(), targets, reduction="none")
     return (losses * scales).sum()  # autocast would take `losses @ scales` in bfloat16

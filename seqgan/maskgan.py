@@ -23,7 +23,7 @@ from seqgan.infilling import InfillingDiscriminator, InfillingGenerator, fill, f
 from seqgan.likelihood import counted
 from seqgan.masks import Filled, Mask, blanked, draw_missing
 from seqgan.numbers import Numbers
-from seqgan.players import Duo, Metrics
+from seqgan.players import MLE_CLIP, Duo, Metrics
 from seqgan.speakers import PolicySpeaker, Speaker, tempered
 
 FIRST = 4  # a curriculum begins with one column in four
@@ -122,7 +122,7 @@ class MaskPlayers(Duo):
         self.generator.train()
         with self.engine.autocast():
             loss = filling_nll(self.generator, filled)
-        norm = self.engine.update(self.mle_optimizer, loss, name="mle/loss", clip=5.0)
+        norm = self.engine.update(self.mle_optimizer, loss, name="mle/loss", clip=MLE_CLIP)
         return {"mle/loss": loss.detach(), "mle/grad_norm": norm}
 
     def say(self, rows: int) -> Int[Tensor, "rows width"]:

@@ -78,10 +78,6 @@ class SoftPlayers(Duo):
         """Keep the prompts of some sentences, and leave the rest blank."""
         return prompted(rows[:, : self.corpus.prompt], len(rows), self.corpus.length).to(self.engine.device)
 
-    def some_real(self, rows: int) -> Rows:
-        """Draw training sentences."""
-        return self.corpus.train[torch.randint(len(self.corpus.train), (rows,))].to(self.engine.device)
-
     @property
     def temperature(self) -> float:
         """Of soft sentences, as the rounds stand."""

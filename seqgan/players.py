@@ -129,6 +129,10 @@ class Duo:
         """Make one step of maximum likelihood; dropout on."""
         return mle_round(self.generator, rows, self.mle_optimizer, self.engine, clip=MLE_CLIP)
 
+    def some_real(self, rows: int) -> Rows:
+        """Draw training sentences."""
+        return self.corpus.train[torch.randint(len(self.corpus.train), (rows,))].to(self.engine.device)
+
     def begin(self) -> None:
         """Keep the start."""
         self.start.load_state_dict(self.generator.state_dict())

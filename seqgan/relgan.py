@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from rl.objectives import Objective, Relativistic
 from rl.runtime import Engine
 from seqgan.corpus import Corpus
-from seqgan.generators import build_generator
 from seqgan.numbers import Numbers
 from seqgan.pathwise import Scalar, SoftPlayers
 from seqgan.players import Rows
@@ -43,15 +42,6 @@ def memory(n: Numbers, corpus: Corpus) -> nn.Module:
     """Return the paper's generator."""
     return RelationalGenerator(
         len(corpus.vocabulary.words), embedding=n.embedding, slots=n.slots, heads=n.heads, head_size=n.head_size,
-        end=corpus.end, prompt=corpus.prompt,
-    )  # fmt: skip
-
-
-def recurrent(n: Numbers, corpus: Corpus) -> nn.Module:
-    """Return the net of `n.generator`, which the paper compares its memory with."""
-    return build_generator(
-        n.generator, len(corpus.vocabulary.words), corpus.length,
-        embedding=n.embedding, hidden=n.hidden, layers=n.layers, dropout=n.dropout,
         end=corpus.end, prompt=corpus.prompt,
     )  # fmt: skip
 

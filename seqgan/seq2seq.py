@@ -11,15 +11,16 @@ from torch.nn import functional as F
 
 from rl.estimators import reinforce
 from rl.objectives import Objective
+from rl.policies import categorical_log_prob
 from rl.rollout import Rollout
 from rl.runtime import Engine, InputError
 from seqgan.adversarial import Baseline
 from seqgan.attention import EncoderDecoder
 from seqgan.corpus import Corpus
 from seqgan.generators import State, fork_rows, shifted
-from seqgan.likelihood import action_log_probs, counted, mle_loss
+from seqgan.likelihood import counted, mle_loss
 from seqgan.numbers import Numbers
-from seqgan.players import Metrics, PolicyPlayers, RewardOf
+from seqgan.players import Duo, Metrics, PolicyPlayers, RewardOf
 from seqgan.sampling import speak
 
 
@@ -106,19 +107,17 @@ class Seq2SeqPlayers(PolicyPlayers):
             n, corpus, engine, objective=objective, reward=reward, baseline=baseline, speaks=speaker_of_endings
         )
 
-    def begin(self) -> None:
-        """Keep the start."""
-        self.start.load_state_dict(self.generator.state_dict())
+    begin = Duo.begin  # no distance to the start is climbed, so nothing is sharpened
 
     def improve(self, progress: float) -> Metrics:
         """Say endings, be paid, and make one step along the policy gradient and the likelihood of real endings."""
         n, net = self.n, self.generator.eval()
         given = self.given(n.batch // self.engine.world)
-        lesson = self.corpus.train[torch.randint(len(self.corpus.train), (len(given),))].to(given)
+        lesson = self.some_real(len(given))
         with self.engine.autocast():
             tokens = speak(net, *given.shape, given=given)
             rollout = Rollout.of(tokens, counted(tokens, net.end, net.prompt)).relabel(self.goal.reward)
-            chosen = action_log_probs(net, tokens).gather(2, tokens[..., None])[..., 0]
+            chosen = categorical_log_prob(net.head(net.features(tokens)), tokens)
             taught = mle_loss(net, lesson)
         loss = (
             reinforce(chosen, self.goal.baseline(rollout.rewards, rollout.mask), rollout.mask)

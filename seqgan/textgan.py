@@ -19,8 +19,7 @@ from rl.runtime import Engine
 from seqgan.corpus import Corpus
 from seqgan.numbers import Numbers
 from seqgan.pathwise import Scalar, SoftPlayers
-from seqgan.players import FILTERS, Rows
-from seqgan.relgan import recurrent
+from seqgan.players import FILTERS, Rows, generator_of
 from seqgan.soft import Sentences, SoftDiscriminator
 
 Features = Float[Tensor, "batch features"]
@@ -103,7 +102,7 @@ def textgan(n: Numbers, corpus: Corpus, engine: Engine) -> SoftPlayers:
         n,
         corpus,
         engine,
-        make_generator=partial(recurrent, n, corpus),
+        make_generator=partial(generator_of, n, corpus),
         discriminator=discriminator,
         game=FeatureMatching(NonSaturating(), DISTANCES[n.matching], n.matching_weight),
     )

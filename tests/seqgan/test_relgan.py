@@ -6,8 +6,9 @@ from torch.nn import functional as F
 
 from rl.objectives import Relativistic
 from seqgan.generators import LSTMGenerator
+from seqgan.players import generator_of
 from seqgan.relational import RelationalGenerator
-from seqgan.relgan import Judged, memory, recurrent, relgan
+from seqgan.relgan import Judged, memory, relgan
 from seqgan.soft import SoftDiscriminator
 from tests.seqgan import toys
 
@@ -37,7 +38,7 @@ def test_who_speaks() -> None:
     relational = memory(replace(NUMBERS, slots=2, heads=3, head_size=5), corpus)
     assert isinstance(relational, RelationalGenerator)
     assert relational.head.in_features == 2 * 3 * 5
-    assert isinstance(recurrent(NUMBERS, corpus), LSTMGenerator)
+    assert isinstance(generator_of(NUMBERS, corpus), LSTMGenerator)
 
 
 @pytest.mark.slow
