@@ -74,11 +74,11 @@ class Factors(nn.Module):
     def score(self, query: Queries, ids: Ids) -> Scores:
         """Score each query's own candidates."""
         users, items = self._rows(self.users, query), self._rows(self.items, ids)
-        return torch.einsum("bd,bkd->bk", users, items) + self._biases(ids)
+        return full_precision(torch.einsum("bd,bkd->bk", users, items)) + self._biases(ids)
 
     def score_all(self, query: Queries) -> AllScores:
         """Score every document."""
-        return self.users[query] @ self.items.T + self.bias
+        return full_precision(self.users[query] @ self.items.T) + self.bias
 
     def encode_query(self, query: Int[Tensor, "*places"]) -> Float[Tensor, "*places width"]:
         """Give [user, 1]."""
