@@ -1,6 +1,7 @@
 """What is searched: queries, documents, the judgements of three splits, and which documents a ranking may hold."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -50,14 +51,31 @@ class Collection:
 
     def judged(self, split: Split) -> Relevance:
         """Return the judgements of a split."""
-        return {"train": self.train, "valid": self.valid, "test": self.test}[split]
+        match split:
+            case "train":
+                return self.train
+            case "valid":
+                return self.valid
+            case "test":
+                return self.test
 
     def known(self, split: Split) -> Relevance:
         """Return what the pool "all" leaves out in this split: the positives of the splits before, and `shown`."""
-        known = self.shown
-        for before in {"train": (), "valid": (self.train,), "test": (self.train, self.valid)}[split]:
-            known = known.union(before.positive)
-        return known
+        match split:
+            case "train":
+                return self.shown
+            case "valid":
+                return self._known_valid
+            case "test":
+                return self._known_test
+
+    @cached_property
+    def _known_valid(self) -> Relevance:
+        return self.shown.union(self.train.positive)
+
+    @cached_property
+    def _known_test(self) -> Relevance:
+        return self._known_valid.union(self.valid.positive)
 
     def query_name(self, query: int) -> str:
         """Return what files call a query."""

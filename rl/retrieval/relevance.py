@@ -92,20 +92,43 @@ class Relevance:
 
     def dense(self, query: Queries, documents: int) -> Float[Tensor, "batch documents"]:
         """Grades of all documents, 0 where none was given."""
-        places, mask = self.places(query)
-        row = torch.arange(len(query), device=query.device)[:, None].expand_as(places)[mask]
+        row, place = self._entries(query)
         grades = torch.zeros(len(query), documents, device=query.device)
-        grades[row, self.ids[places[mask]]] = self.grades[places[mask]]
+        grades[row, self.ids[place]] = self.grades[place]
         return grades
+
+    def marked(self, query: Queries, documents: int) -> Bool[Tensor, "batch documents"]:
+        """Whether each of all documents was judged."""
+        row, place = self._entries(query)
+        marks = torch.zeros(len(query), documents, dtype=torch.bool, device=query.device)
+        marks[row, self.ids[place]] = True
+        return marks
+
+    def _entries(self, query: Queries) -> tuple[Int[Tensor, "entries"], Int[Tensor, "entries"]]:
+        """Row of the batch and place in `ids` of everything judged for these queries."""
+        counts = self.counts[query]
+        row = torch.repeat_interleave(counts)
+        before = counts.cumsum(0) - counts
+        return row, torch.arange(len(row), device=row.device) + (self.offsets[query] - before)[row]
 
     def holds(self, query: Int[Tensor, "*shape"], ids: Int[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         """Whether each pair was judged."""
+        return self._find(query, ids)[1]
+
+    def of_pairs(self, query: Int[Tensor, "*shape"], ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the grade of each pair, 0 where none was given."""
+        place, found = self._find(query, ids)
+        return self.grades[place].masked_fill(~found, 0) if len(self) else torch.zeros_like(ids, dtype=torch.float32)
+
+    def _find(
+        self, query: Int[Tensor, "*shape"], ids: Int[Tensor, "*shape"]
+    ) -> tuple[Int[Tensor, "*shape"], Bool[Tensor, "*shape"]]:
+        """Place of each pair, and whether it is there at all."""
         if len(self) == 0:
-            return torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
-        keys = self._sorted_keys
+            return torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
         wanted = _keys(query, ids, self._span)
-        found = keys[torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)]
-        return (found == wanted) & (ids < self._span)
+        place = torch.searchsorted(self._sorted_keys, wanted).clamp(max=len(self) - 1)
+        return place, (self._sorted_keys[place] == wanted) & (ids < self._span)
 
     def union(self, other: "Relevance") -> "Relevance":
         """Join two tables of the same queries; a pair in both keeps the grade it has here."""

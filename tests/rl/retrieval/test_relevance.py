@@ -45,6 +45,8 @@ def test_a_table_is_its_pairs(pairs):
     assert relevance.answered.tolist() == sorted({q for (q, _), grade in pairs.items() if grade > 0})
     dense = relevance.dense(torch.arange(6), 9)
     assert all(dense[q, d] == pairs.get((q, d), 0) for q in range(6) for d in range(9))
+    marked = relevance.marked(torch.tensor([5, 0, 5, 2]), 9).nonzero().tolist()
+    assert marked == [[row, d] for row, q in enumerate((5, 0, 5, 2)) for d in range(9) if (q, d) in pairs]
     everything = torch.cartesian_prod(torch.arange(6), torch.arange(12))
     held = relevance.holds(everything[:, 0], everything[:, 1]).tolist()
     assert held == [(q, d) in pairs for q, d in everything.tolist()]
