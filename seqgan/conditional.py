@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rl.runtime import InputError
+from rl.runtime.lines import numbered_lines
 from seqgan.by_label import ByLabel, silence
 from seqgan.corpus import BOUNDARY, Corpus, Line, Units, Vocabulary, split
-from seqgan.lines import numbered_lines
 from seqgan.oracle import draw_oracle
 from seqgan.sampling import BLANK, speak
 

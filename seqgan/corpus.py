@@ -14,8 +14,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from rl.runtime import InputError
+from rl.runtime.lines import numbered_lines
 from seqgan.generators import LSTMGenerator
-from seqgan.lines import numbered_lines
 from seqgan.oracle import UNREADABLE, reason
 from seqgan.sampling import speak
 

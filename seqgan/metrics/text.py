@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rl.runtime.errors import InputError
-from seqgan.lines import numbered_lines
+from rl.runtime.lines import numbered_lines
 from seqgan.metrics.bleu import BleuIndex, Hits, self_bleu
 from seqgan.metrics.copying import copying
 from seqgan.metrics.diversity import distinct_n, tokens_used, unigram_entropy, unique_share

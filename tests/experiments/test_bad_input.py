@@ -189,7 +189,7 @@ COMMAND_LINE = [
 TEXTS = [
     Case(TEXT, "{tmp}/a.txt: no such file"),
     Case(TEXT, "{tmp}/a.txt: Is a directory", lambda tmp, run: (tmp / "a.txt").mkdir()),
-    Case(TEXT, "{tmp}/a.txt: no sentence in it", file("a.txt", b"")),
+    Case(TEXT, "{tmp}/a.txt: nothing in it", file("a.txt", b"")),
     Case(TEXT, "{tmp}/a.txt:2: empty sentence", file("a.txt", b"a b\n \nc\n")),
     Case(TEXT, "{tmp}/a.txt:3:3: not UTF-8", file("a.txt", b"a b\nc\nc \xe9\n")),
     Case(TEXT, "--valid 40: the corpus has 3 sentences", file("a.txt", b"a\nb\nc\n")),
@@ -324,7 +324,7 @@ MEASURED = [
     Case("evaluate --samples {tmp}/a.txt", "command line: --references FILE is missing"),
     Case("evaluate --references {tmp}/a.txt", "command line: --samples FILE is missing"),
     Case(SCORE, "{tmp}/a.txt: no such file"),
-    Case(SCORE, "{tmp}/a.txt: no sentence in it", file("a.txt", b"")),
+    Case(SCORE, "{tmp}/a.txt: nothing in it", file("a.txt", b"")),
     Case(SCORE, "Self-BLEU needs at least two", file("a.txt", b"a b\n")),
     Case("evaluate --split comma", "--split comma: expected one of 'blank', 'treebank'"),
     Case("compare", "command line: name at least one run's folder"),

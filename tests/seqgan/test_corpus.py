@@ -177,8 +177,8 @@ def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
         ("é".encode("latin-1"), ":1:1: not UTF-8"),
         (b"a\n\nb\n", ":2: empty sentence"),
         (b"a\n   \nb", ":2: empty sentence"),
-        (b"", ": no sentence in it"),
-        (b"\n", ": no sentence in it"),
+        (b"", ": nothing in it"),
+        (b"\n", ": nothing in it"),
     ],
 )
 def test_a_malformed_text_is_named(data: bytes, message: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def numbered_lines(path: Path) -> list[tuple[str, str]]:
     if not lines[-1].strip():
         lines.pop()
     if not lines:
-        raise InputError(f"{path}: no sentence in it")
+        raise InputError(f"{path}: nothing in it")
     return [(f"{path}:{number}", line) for number, line in enumerate(lines, start=1)]
 
 
