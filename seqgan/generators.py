@@ -154,17 +154,21 @@ class Block(nn.Module):
         self.forward_up, self.forward_down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Attend from x [rows, time, width] to the cache and itself; return x and the longer cache.
 
-        Causal where x holds many tokens (the cache is then empty); one token sees all that stands before it.
+        `seen` [rows, 1, time, cache + time] says which keys each place sees. Without it: causal where x holds many
+        tokens (the cache is then empty); one token sees all that stands before it.
         """
         rows, time, width = x.shape
         fresh = self.query_key_value(self.norm_attention(x)).view(rows, time, 3, self.heads, width // self.heads)
         query, key, value = fresh.permute(2, 0, 3, 1, 4)
         keys, values = torch.cat([keys.to(key), key], 2), torch.cat([values.to(value), value], 2)
-        seen = F.scaled_dot_product_attention(query, keys, values, is_causal=time > 1)
-        x = x + self.dropout(self.project(seen.transpose(1, 2).reshape(rows, time, width)))
+        causal = seen is None and time > 1
+        found = F.scaled_dot_product_attention(query, keys, values, attn_mask=seen, is_causal=causal)
+        x = x + self.dropout(self.project(found.transpose(1, 2).reshape(rows, time, width)))
         x = x + self.dropout(self.forward_down(F.gelu(self.forward_up(self.norm_forward(x)))))
         return x, keys, values
 
