@@ -72,6 +72,10 @@ class ConvDiscriminator(nn.Module):
             memory = memory_for_windows(embedded, (width for width, _ in self.filters()))
             rows = ((windows_in(memory, embedded, width), weight) for width, weight in self.filters())
             return torch.cat([(x @ w.t()).view(len(embedded), -1, len(w)).amax(1) for x, w in rows], 1)
+        return self.pooled_embedded(embedded)
+
+    def pooled_embedded(self, embedded: Float[Tensor, "batch time embedding"]) -> Float[Tensor, "batch features"]:
+        """Return the same of tokens that are embedded already; with derivatives of every order."""
         channels = embedded.transpose(1, 2)
         return torch.cat(
             [
