@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rl.inverse_cdf import search, uniforms
+from rl.inverse_cdf import draw, uniforms
 from rl.retrieval.alias import AliasTable
 from rl.retrieval.relevance import Relevance
 from rl.retrieval.scorers import Queries, Scorer
@@ -51,13 +51,12 @@ class ListSampler(CandidateSampler, Protocol):
 
 
 def draw_from(listed: Listed, count: int) -> Drawn:
-    """Draw with replacement, by inverse CDF in float64. Raises ValueError for a row of NaN, or without a candidate."""
+    """Draw with replacement, by inverse CDF. Raises ValueError for a row of NaN, or without a candidate."""
     ids, log_probs = listed
     bad = ~(log_probs.amax(1) > -torch.inf)
     if bool(bad.any()):
         raise ValueError(f"draw_from: row {int(bad.nonzero()[0])} has no candidate to draw, or a NaN")
-    uniform = uniforms(len(ids), count, device=ids.device)
-    place = search(log_probs.to(uniform.dtype).exp(), uniform)
+    place = draw(log_probs.exp(), count)
     return Drawn(ids.gather(1, place), log_probs.gather(1, place))
 
 

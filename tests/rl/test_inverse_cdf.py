@@ -1,8 +1,10 @@
 """Places by hand, and the two ways in which a cumulative sum goes wrong at its ends."""
 
+import pytest
 import torch
 
-from rl.inverse_cdf import resolution, search, uniforms
+from rl.inverse_cdf import draw, resolution, search, uniforms
+from tests.rl.retrieval.chi_squared import DRAWS, agrees
 
 CPU = torch.device("cpu")
 
@@ -38,3 +40,26 @@ def test_uniforms() -> None:
     assert resolution(torch.device("mps")) == torch.float32
     assert ((drawn >= 0) & (drawn < 1)).all()
     assert (drawn.float().double() != drawn).any(), "numbers of single precision"
+
+
+@pytest.mark.parametrize("places", [1, 2, 64, 90, 1024, 1030])
+@pytest.mark.parametrize("draws", [1, 4, 30])
+def test_draws_by_blocks_and_in_one_go(places: int, draws: int) -> None:
+    # 64, 1024: whole blocks; 90, 1030: the last block has gaps. Up to 4 draws of 1024 places go by blocks
+    torch.manual_seed(places)
+    masses = torch.rand(places) + 0.02
+    masses[torch.rand(places) < 0.3] = 0
+    masses[-1] = 2.0
+    rows = torch.stack([masses, masses.flip(0)])
+    drawn = draw(rows.repeat(DRAWS, 1), draws).view(DRAWS, 2, draws)
+    for row in range(2):
+        counts = torch.bincount(drawn[:, row].flatten(), minlength=places)
+        shares = rows[row] / rows[row].sum()
+        common = shares * counts.sum() >= 5
+        assert not counts[shares == 0].any()
+        agrees(counts[common], shares[common] / shares[common].sum())
+    if draws > 1 and places <= 90:
+        together = torch.bincount((drawn[:, 0, 0] >= places // 2) * 2 + (drawn[:, 0, 1] >= places // 2), minlength=4)
+        upper = (masses[places // 2 :].sum() / masses.sum()).item()
+        pair = torch.tensor([1 - upper, upper])
+        agrees(together, torch.outer(pair, pair).flatten())
