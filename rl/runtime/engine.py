@@ -100,11 +100,7 @@ class Engine:
         """Move the net to the device, with rank 0's parameters and buffers."""
         net = net.to(self.device)
         self._placed.append(weakref.ref(net))
-        if self.world > 1:
-            for tensor in (*net.parameters(), *net.buffers()):
-                held = ranks.to_bytes(tensor).clone()
-                dist.broadcast(held, 0)
-                tensor.data.copy_(held.view(tensor.dtype).reshape(tensor.shape))
+        ranks.give_mains((*net.parameters(), *net.buffers()))
         return net
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -229,11 +225,8 @@ class Engine:
         """Average in ONE reduction; the loss travels along, so that all ranks see a NaN of one."""
         if self.world == 1:
             return loss, gradients
-        flat = torch.cat([part.reshape(-1) for part in (loss, *gradients)])
-        dist.all_reduce(flat)
-        parts = torch.split(flat / self.world, [part.numel() for part in (loss, *gradients)])
-        shaped = [part.reshape(g.shape).to(g.dtype) for part, g in zip(parts[1:], gradients, strict=True)]
-        return parts[0].reshape(()), shaped
+        total, *sums = (part / self.world for part in ranks.summed([loss, *gradients]))
+        return total, [part.to(g.dtype) for part, g in zip(sums, gradients, strict=True)]
 
     def _finite(self, name: str, loss: Tensor, norm: Tensor, weights: list[Tensor], scaler: _Scaler | None) -> bool:
         """Whether to step; raise Diverged if training is lost."""

@@ -1,5 +1,7 @@
 """What the processes of one run tell each other. Bytes only: torch's object collectives would pickle."""
 
+from collections.abc import Iterable, Sequence
+
 import torch
 import torch.distributed as dist
 from jaxtyping import UInt8
@@ -45,6 +47,27 @@ def gather_bytes(mine: Bytes) -> list[Bytes]:
     if max(lengths) > 0:
         dist.all_gather(parts, padded)
     return [part[:length].to(mine.device) for part, length in zip(parts, lengths, strict=True)]
+
+
+def give_mains(tensors: Iterable[Tensor]) -> None:
+    """Put rank 0's numbers into everybody's tensors, in place. Every rank must call it."""
+    if world() == 1:
+        return
+    for tensor in tensors:
+        held = to_bytes(tensor).to(collective_device(), copy=True)
+        dist.broadcast(held, 0)
+        tensor.data.copy_(held.view(tensor.dtype).reshape(tensor.shape))
+
+
+def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return sums over ranks, by ONE reduction, in the type that holds all tensors. Every rank must call it."""
+    if world() == 1:
+        return list(tensors)
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    total = flat.to(collective_device())
+    dist.all_reduce(total)
+    parts = total.to(flat.device).split([tensor.numel() for tensor in tensors])
+    return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 def text_of_main(text: str) -> str:
