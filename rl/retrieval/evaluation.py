@@ -10,25 +10,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rl.discriminator import full_precision
 from rl.retrieval import metrics
 from rl.retrieval.collection import Collection, Split
+from rl.retrieval.lists import Lists, scored, stored
 from rl.retrieval.metrics import Ties
 from rl.retrieval.relevance import Relevance
 from rl.retrieval.scorers import Scorer
 
 CUTOFFS = (3, 5, 10)
-CELLS = 1 << 18  # scores that stand in memory at once
-
-
-class Lists(NamedTuple):
-    """What may be ranked for some queries; the ids of a row ascend, and only those with a mark are candidates."""
-
-    query: Int[Tensor, "batch"]
-    ids: Int[Tensor, "batch width"]
-    among: Bool[Tensor, "batch width"]
-    grades: Float[Tensor, "batch width"]
-    scores: Float[Tensor, "batch width"]
 
 
 class Rankings(NamedTuple):
@@ -44,7 +33,7 @@ def evaluate(
     scorer: Scorer, collection: Collection, split: Split, *, ties: Ties = "higher_id", cutoffs: Sequence[int] = CUTOFFS
 ) -> dict[str, float]:
     """Give the mean of every metric of `metrics.of_ranking`, and coverage@k of all the rankings; see `per_query`."""
-    return _means(_scored(scorer, collection, split), collection.documents, ties, cutoffs)
+    return _means(scored(scorer, collection, split), collection.documents, ties, cutoffs)
 
 
 def per_query(
@@ -54,7 +43,7 @@ def per_query(
 
     Raises ValueError where no query has a positive, and for a score that is NaN, naming query and document.
     """
-    chunks = _scored(scorer, collection, split)
+    chunks = scored(scorer, collection, split)
     return _joined([metrics.of_scores(c.scores, c.grades, c.among, cutoffs, ties) for c in chunks])
 
 
@@ -67,12 +56,12 @@ def evaluate_run(
     cutoffs: Sequence[int] = CUTOFFS,
 ) -> dict[str, float]:
     """Measure stored scores (the grades of `run`); a positive that the run lacks was not found. As `evaluate`."""
-    return _means(_stored(run, collection, split), collection.documents, ties, cutoffs)
+    return _means(stored(run, collection, split), collection.documents, ties, cutoffs)
 
 
 def rankings(scorer: Scorer, collection: Collection, split: Split, depth: int, *, ties: Ties = "higher_id") -> Rankings:
     """Give the first `depth` documents of each query that has a positive."""
-    parts = [_best(chunk, depth, ties) for chunk in _scored(scorer, collection, split)]
+    parts = [_best(chunk, depth, ties) for chunk in scored(scorer, collection, split)]
     width = max(part.ids.shape[1] for part in parts)
     padded = [Rankings(part.query, *(_widened(table, width) for table in part[1:])) for part in parts]
     return Rankings(*(torch.cat(tables) for tables in zip(*padded, strict=True)))
@@ -105,49 +94,3 @@ def _means(chunks: Iterator[Lists], documents: int, ties: Ties, cutoffs: Sequenc
 
 def _joined(parts: list[dict[str, Float[Tensor, "queries"]]]) -> dict[str, Float[Tensor, "all_queries"]]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-@torch.no_grad()
-def _scored(scorer: Scorer, collection: Collection, split: Split) -> Iterator[Lists]:
-    """Score the candidates of every query that has a positive, some queries at a time."""
-    judged = collection.judged(split)
-    match collection.pool:
-        case "all":
-            known = collection.known(split)
-            everything = torch.arange(collection.documents, device=judged.ids.device)
-            for query in _chunks(judged, collection, split, collection.documents):
-                ids = everything.expand(len(query), -1)
-                among = ~known.marked(query, collection.documents)
-                grades = judged.dense(query, collection.documents)
-                yield _without_nan(Lists(query, ids, among, grades, scorer.score_all(query)), collection)
-        case "judged":
-            for query in _chunks(judged, collection, split, int(judged.counts.max())):
-                places, among = judged.places(query)
-                ids, grades = judged.ids[places], judged.grades[places].masked_fill(~among, 0)
-                yield _without_nan(Lists(query, ids, among, grades, scorer.score(query, ids)), collection)
-
-
-def _stored(run: Relevance, collection: Collection, split: Split) -> Iterator[Lists]:
-    judged = collection.judged(split)
-    both = judged.union(run)
-    for query in _chunks(judged, collection, split, int(both.counts.max())):
-        places, mask = both.places(query)
-        ids, rows = both.ids[places], query[:, None].expand_as(places)
-        among = run.holds(rows, ids) & mask
-        grades = judged.of_pairs(rows, ids).masked_fill(~mask, 0)
-        yield _without_nan(Lists(query, ids, among, grades, run.of_pairs(rows, ids)), collection)
-
-
-def _chunks(judged: Relevance, collection: Collection, split: Split, width: int) -> Iterator[Int[Tensor, "batch"]]:
-    if len(judged.answered) == 0:
-        raise ValueError(f"{collection.name}: no query of the split {split!r} has a relevant document")
-    yield from torch.split(judged.answered, max(1, CELLS // width))
-
-
-def _without_nan(chunk: Lists, collection: Collection) -> Lists:
-    if len(found := metrics.nan_places(chunk.scores, chunk.among)):
-        row, column = found[0].tolist()
-        query = collection.query_name(int(chunk.query[row]))
-        document = collection.document_name(int(chunk.ids[row, column]))
-        raise ValueError(f"{collection.name}: the score of query {query}, document {document} is NaN")
-    return chunk._replace(scores=full_precision(chunk.scores))

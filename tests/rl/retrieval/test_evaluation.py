@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rl.retrieval import evaluation
+from rl.retrieval import evaluation, lists
 from rl.retrieval.collection import Collection
 from rl.retrieval.relevance import Relevance
 
@@ -92,7 +92,7 @@ def test_some_queries_at_a_time_change_nothing(pool, monkeypatch):
     tiny = Collection("random", "letor", 40, 30, nothing, nothing, test, nothing, pool)
     scorer = Stored(torch.randint(0, 9, (40, 30), generator=random).float())
     whole = evaluation.evaluate(scorer, tiny, "test"), evaluation.rankings(scorer, tiny, "test", 12)
-    monkeypatch.setattr(evaluation, "CELLS", 70)
+    monkeypatch.setattr(lists, "CELLS", 70)
     assert evaluation.evaluate(scorer, tiny, "test") == pytest.approx(whole[0], rel=1e-6)
     again = evaluation.rankings(scorer, tiny, "test", 12)
     assert all(torch.equal(a[again.mask], b[whole[1].mask]) for a, b in zip(again[1:3], whole[1][1:3], strict=True))
