@@ -146,5 +146,6 @@ def _no_pair_twice(files: list[_File]) -> None:
     order = np.argsort(keys, kind="stable")
     again = np.flatnonzero(np.diff(keys[order]) == 0)
     if len(again):
-        first, second = order[again[0]], order[again[0] + 1]
+        earliest = again[order[again + 1].argmin()]
+        first, second = order[earliest], order[earliest + 1]
         raise InputError(f"{places[second]}: user {users[second]}, item {items[second]} stands in {places[first]} too")
