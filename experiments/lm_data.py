@@ -1,0 +1,93 @@
+"""Where text and demonstrations come from: the grammar, or a file whose sentences a verifier divides."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from experiments.lm_setup import Experiment
+from rl.rollout import Rollout
+from rl.runtime import InputError
+from seqgan.conditional import paired_corpus, prompted, read_pairs
+from seqgan.corpus import Corpus, read_lines, text_corpus
+from seqgan.likelihood import counted
+from seqgan.lm import grammar
+from seqgan.lm.task import Task
+from seqgan.lm.verifiers import Verifier, mentions
+
+TEXTS, PAIRS = (".txt", ".txt.gz"), (".tsv", ".tsv.gz")
+TRIES = 100  # how many times as many sentences the grammar says at most, until enough pass
+READ = 200  # sentences of the grammar held out to choose the epoch of maximum likelihood
+
+
+def load_task(e: Experiment) -> Task:
+    """Return text, demonstrations and verifier; raise InputError naming the flag or the file and the place."""
+    return of_grammar(e) if e.data == "grammar" else of_file(e)
+
+
+def of_grammar(e: Experiment) -> Task:
+    """Return sentences of the toy grammar; those that pass are drawn apart from the text."""
+    for flag in ("test", "prompt"):
+        if getattr(e, flag):
+            raise InputError(f"--{flag} {getattr(e, flag)}: not with --data grammar")
+    if not e.demonstrations:
+        raise InputError("--demonstrations 0: the grammar has as many as are asked for")
+    words = grammar.VOCABULARY.words
+    verifier = mentions(e.verifier, e.verifier_count, words)
+    sizes = [e.demonstrations, e.valid, e.test_sentences]
+    pool = grammar.draw(e.sentences + READ, seed=2 * e.data_seed)
+    text = Corpus(pool[READ:], pool[:READ], pool[:0], grammar.VOCABULARY, 0)
+    passing = pool[:0]
+    for part in range(TRIES):
+        fresh = grammar.draw(sum(sizes), seed=TRIES * (2 * e.data_seed + 1) + part)
+        passing = torch.cat([passing, fresh[passed(fresh, text, verifier)]])
+        if len(passing) >= sum(sizes):
+            train, valid, test = passing[: sum(sizes)].split(sizes)
+            shown = replace(text, train=train, valid=valid, test=test)
+            return Task(text, shown, verifier, {"grammatical": grammar.grammatical})
+    raise InputError(f"--verifier {e.verifier}: hardly a sentence of the grammar passes")
+
+
+def of_file(e: Experiment) -> Task:
+    """Return the text of a file; its demonstrations are the rows that pass, the test rows those of the test text.
+
+    `valid` of the demonstrations are held out of everything that learns.
+    """
+    corpus = read(e)
+    verifier = mentions(e.verifier, e.verifier_count, corpus.vocabulary.words)
+    passing = passed(corpus.train, corpus, verifier)
+    test = corpus.test[passed(corpus.test, corpus, verifier)]
+    demonstrations = corpus.train[passing]
+    if len(demonstrations) <= e.valid:
+        raise InputError(f"--valid {e.valid}: {e.data} has {len(demonstrations)} sentences that pass (--verifier)")
+    if len(test) < 2:
+        raise InputError(f"--test: {len(test)} sentences pass, expected two or more (--verifier {e.verifier})")
+    order = torch.randperm(len(demonstrations), generator=torch.Generator().manual_seed(e.data_seed))
+    held, kept = demonstrations[order[: e.valid]], demonstrations[order[e.valid :]]
+    kept = kept[: e.demonstrations] if e.demonstrations else kept
+    text = replace(corpus, train=torch.cat([corpus.train[~passing], demonstrations[order[e.valid :]]]))
+    return Task(text, replace(corpus, train=kept, valid=held, test=test), verifier)
+
+
+def read(e: Experiment) -> Corpus:
+    """Return the rows of --data and --test."""
+    files = [name for name in (e.data, e.test) if name]
+    for flag, name in zip(("--data", "--test"), files, strict=False):
+        if not name.endswith((*TEXTS, *PAIRS)):
+            raise InputError(f"{flag} {name}: expected grammar, or a .txt, .txt.gz, .tsv or .tsv.gz file")
+        if name.endswith(PAIRS) != e.data.endswith(PAIRS):
+            raise InputError(f"--test {name}: expected the same kind of file as --data {e.data}")
+    how = {"units": "word", "at_least": 1, "length": 0, "valid": e.valid, "seed": e.data_seed}
+    if e.data.endswith(PAIRS):
+        pairs = [read_pairs(Path(name)) for name in files]
+        corpus = paired_corpus(pairs[0], pairs[1] if e.test else [], **how)
+    else:
+        lines = [read_lines(Path(name), "word") for name in files]
+        corpus = text_corpus(lines[0], lines[1] if e.test else [], **how)
+    return prompted(corpus, e.prompt) if e.prompt else corpus
+
+
+def passed(rows: Tensor, corpus: Corpus, verifier: Verifier) -> Tensor:
+    """Return which rows the verifier pays anything."""
+    return verifier(Rollout.of(rows, counted(rows, corpus.end, corpus.prompt))) > 0

@@ -1,0 +1,90 @@
+"""What a run with demonstrations leaves: samples, summary.json, curves.json and the report."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from experiments import report
+from experiments.remembered import remembered
+from experiments.text_results import Measurement
+from rl.runtime import seeded
+from rl.runtime.rundir import write_json
+from rl.runtime.weights import digest
+from seqgan.evaluation import measure, measure_sentences, sweep_temperatures
+from seqgan.lm.health import divergence_of
+from seqgan.lm.players import Learner
+from seqgan.lm.task import Task
+from seqgan.metrics.instruments import Instruments
+from seqgan.speakers import Speaker
+
+TABLE = (
+    "verified",
+    "grammatical",
+    "verified_right",
+    "nll_test",
+    "lm_kn",
+    "reverse_lm_kn",
+    "bleu_4",
+    "self_bleu_4",
+    "fbd",
+)
+ROWS = {"measured": "", "start": "mle/", "REAL": "real/"}
+
+
+def summarise(run_dir: Path, learner: Learner, task: Task, m: Measurement, chosen: int) -> dict[str, float]:
+    """Write summary.json and curves.json: the policy, its start, and the demonstrations themselves.
+
+    Language models have read the text, so quality is that of the text; what was said is compared with test
+    demonstrations.
+    """
+    shown = task.shown
+    instruments = Instruments.of(task.text.learned, shown.sentences(shown.test), cache=m.cache)
+    write_json(run_dir / "features.json", {"name": instruments.encoder.name, "sha256": instruments.sha256})
+    full = partial(measure, corpus=shown, samples=m.samples, seed=m.seed, instruments=instruments)
+    sweep = partial(
+        sweep_temperatures, corpus=shown, samples=m.sweep_samples, seed=m.seed, instruments=instruments.quick
+    )
+
+    def row_and_curve(speaker: Speaker) -> dict[str, Any]:
+        with seeded(m.seed):
+            rows = speaker.speak(m.samples)
+        return {"row": full(speaker) | task.scores(rows), "curve": sweep(speaker)}
+
+    start = learner.speaker(learner.start)
+    held = {"text": task.text.train, "train": shown.train, "test": shown.test}
+    what = (
+        instruments.sha256,
+        digest(held),
+        repr(m),
+        repr(task.verifier),
+        repr(start),
+        digest(learner.start.state_dict()),
+    )
+    measured = {"last": row_and_curve(learner.speaker(learner.generator))}
+    measured["mle"] = remembered(m.cache, "lm-start", what, lambda: row_and_curve(start))
+    real = measure_sentences(shown.train[: m.samples], shown, instruments) | task.scores(shown.test)
+    rows = {name: found["row"] for name, found in measured.items()} | {"real": real}
+    summary = {f"{row}/{key}".removeprefix("last/"): value for row, each in rows.items() for key, value in each.items()}
+    with seeded(m.seed):
+        said = learner.speaker(learner.generator).speak(m.sweep_samples)
+    summary |= {"kl": divergence_of(said, learner.generator, learner.start), "chosen": float(chosen)}
+    write_json(run_dir / "curves.json", {name: found["curve"] for name, found in measured.items()})
+    write_json(run_dir / "summary.json", summary)
+    return summary
+
+
+def show(summary: dict[str, float]) -> str:
+    """Return the main numbers as a small table; a row without a number of a kind shows a dash there."""
+    keys = [key for key in TABLE if key in summary]
+    lines = [f"{'':12}" + "".join(f"{key:>15}" for key in keys)]
+    for name, prefix in ROWS.items():
+        cells = [f"{summary[prefix + key]:15.3f}" if prefix + key in summary else f"{'-':>15}" for key in keys]
+        lines.append(f"{name:12}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def finish(run_dir: Path, learner: Learner, task: Task, m: Measurement, chosen: int) -> None:
+    """Measure, write the report, and print where it is and the numbers in one small table."""
+    summary = summarise(run_dir, learner, task, m, chosen)
+    page = report.write(run_dir)
+    print(f"\n{show(summary)}\n\nreport: {page}", flush=True)
