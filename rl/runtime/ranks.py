@@ -66,7 +66,7 @@ def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
     total = flat.to(collective_device())
     dist.all_reduce(total)
-    parts = total.to(flat.device).split([tensor.numel() for tensor in tensors])
+    parts = torch.split(total.to(flat.device), [tensor.numel() for tensor in tensors])
     return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
 
