@@ -1,6 +1,8 @@
 """A catalogue of our own making: users with tastes of low rank, items of unequal popularity."""
 
 import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from rl.retrieval.collection import Collection
 from rl.retrieval.relevance import Relevance
@@ -27,13 +29,9 @@ def synthetic(
     users, items = torch.randn(queries, rank, generator=random), torch.randn(documents, rank, generator=random)
     appeal = popularity * torch.randn(documents, generator=random)
     scores = appeal + taste * (users @ items.T) / rank**0.5
-    # the largest of scores plus Gumbel noise are draws without replacement
-    uniform = torch.rand(queries, documents, generator=random, dtype=torch.float64).clamp(min=1e-300)
-    noisy = scores - (-uniform.log()).log()
     low, high = positives - positives // 2, positives + positives // 2
-    counts = torch.randint(low, high + 1, (queries,), generator=random).clamp(max=documents)
-    place = noisy.argsort(1, descending=True).argsort(1)
-    query, ids = (place < counts[:, None]).nonzero(as_tuple=True)
+    counts = torch.randint(low, high + 1, (queries,), generator=random)
+    query, ids = without_replacement(scores, counts, random).nonzero(as_tuple=True)
     train, tested = Relevance.of(query, ids, torch.ones(len(ids)), queries).hold_out(test, seed)
     kept, validated = train.hold_out(hold_out, seed + 1)
     return Collection(
@@ -50,3 +48,15 @@ def synthetic(
         query_names=tuple(map(str, range(queries))),
         document_names=tuple(map(str, range(documents))),
     )
+
+
+def without_replacement(
+    scores: Float[Tensor, "queries documents"], counts: Int[Tensor, "queries"], random: torch.Generator
+) -> Bool[Tensor, "queries documents"]:
+    """Mark as many documents of each row as `counts` says, one after the other by softmax(scores) over those left.
+
+    They are the largest of scores plus Gumbel noise: Kool et al. 2019 (1903.06059), section 2.
+    """
+    uniform = torch.rand(scores.shape, generator=random, dtype=torch.float64).clamp(min=1e-300)
+    noisy = scores - (-uniform.log()).log()
+    return noisy.argsort(1, descending=True).argsort(1) < counts[:, None]
