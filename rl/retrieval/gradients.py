@@ -81,8 +81,6 @@ def exact_policy_loss(scores: PerDraw, rewards: PerDraw, listed: Mask) -> Scalar
 
     `listed` is False for filler. A row with nothing listed adds nothing, but is counted in the mean.
     """
-    somewhere = listed.any(1, keepdim=True)
-    # a row of -inf alone has no softmax
-    log_probs = full_precision(scores).masked_fill(~listed & somewhere, -torch.inf).log_softmax(1)
+    log_probs = full_precision(scores).masked_fill(~listed, -torch.inf).log_softmax(1)
     rewards = rewards.masked_fill(~listed, 0)
-    return exact(log_probs.unsqueeze(1), rewards.unsqueeze(1), somewhere)
+    return exact(log_probs.unsqueeze(1), rewards.unsqueeze(1), listed.any(1, keepdim=True))

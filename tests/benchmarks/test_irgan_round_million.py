@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import irgan_round_million as million
-from benchmarks.timing import Work
+from benchmarks.timing import Measured, Spread, Timing, Work
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +23,15 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(step, "__defaults__", small)
     yield
     torch.set_num_threads(threads)
+
+
+def test_steps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    million.repeated(lambda: taken.append(1))()
+    assert len(taken) == million.STEPS
+    seconds = Measured(Spread((2.0,)), Spread((2.0,)))
+    monkeypatch.setattr(million, "paired", lambda ours, theirs, repeats: Timing(seconds, seconds))
+    assert [row.timing.speedup() for row in million.million_items(1)] == [million.STEPS] * 2
 
 
 def test_the_comparison_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

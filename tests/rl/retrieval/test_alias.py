@@ -30,6 +30,10 @@ def test_by_hand() -> None:
     table = AliasTable.of(torch.tensor([1.0, 6.0, 5.0]))
     assert table.keep.tolist() == [0.25, 0.75, 1.0]
     assert table.other.tolist() == [1, 2, 2]
+    # shares .5, .5, 2, .5, 1.5: two lights bring the first heavy down to the mean exactly, and it fills the third too
+    table = AliasTable.of(torch.tensor([1.0, 1.0, 4.0, 1.0, 3.0]))
+    assert table.keep.tolist() == [0.5, 0.5, 0.5, 0.5, 1.0]
+    assert table.other.tolist() == [2, 2, 4, 2, 4]
 
 
 def test_a_million_places() -> None:
