@@ -15,7 +15,15 @@ from typing import Any
 
 import tyro
 
-from experiments import comparison, comparison_gail, comparison_image, comparison_text, page, records
+from experiments import (
+    comparison,
+    comparison_gail,
+    comparison_image,
+    comparison_irgan,
+    comparison_text,
+    page,
+    records,
+)
 from experiments.comparison import Group, Section, comparable
 from experiments.config import one_line_errors
 from experiments.records import Run
@@ -39,6 +47,7 @@ MEASURED_MEANWHILE = {"text_gan": ("evaluate_every", "evaluate_samples")}  # see
 FAMILIES = {
     "text_gan": comparison_text.sections,
     "gail": comparison_gail.sections,
+    "irgan": comparison_irgan.sections,
     "image_gan": comparison_image.sections,
 }
 

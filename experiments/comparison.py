@@ -18,6 +18,7 @@ MEASURED_ON = {
         "final_samples",
     ),
     "gail": ("demos", "final_episodes"),
+    "irgan": ("data", "test", "positive", "documents", "mask", "pool", "ties"),
     "image_gan": ("data", "test", "size", "channels", "stack", "final_samples"),
 }  # fmt: skip
 GRID = 100  # points of a mean over runs whose own points lie elsewhere

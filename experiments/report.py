@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
-from experiments import page, records, report_gail, report_image, report_parts, report_text
+from experiments import page, records, report_gail, report_image, report_irgan, report_parts, report_text
 from experiments.records import Run
 
-FAMILIES = {"text_gan": report_text.sections, "gail": report_gail.sections, "image_gan": report_image.sections}
+FAMILIES = {
+    "text_gan": report_text.sections,
+    "gail": report_gail.sections,
+    "irgan": report_irgan.sections,
+    "image_gan": report_image.sections,
+}
 BODY = """
 <h1>{{ run.description.variant }}</h1>
 <p class="soft">{{ run.description.family }}, seed {{ run.description.seed }} · {{ run.folder.name }} · {{ state }}</p>

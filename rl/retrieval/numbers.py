@@ -86,7 +86,7 @@ class Numbers:
 
     ridge: float = 400.0
     """EASE: weight of the penalty"""
+    sharpness: float = 10.0
+    """AR2 where users rate items: what EASE's scores are multiplied by, at first"""
     confidence: float = 10.0
     """iALS: how much more a positive counts than a blank"""
-    ials_decay: float = 0.01
-    """iALS: weight of the penalty"""

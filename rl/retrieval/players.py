@@ -86,14 +86,13 @@ class Hand:
 class Still:
     """A method without a game: a scorer that one function fits, at once or sweep by sweep."""
 
-    def __init__(self, generator: Net, fit: Callable[[], None]) -> None:
+    def __init__(self, generator: Net, fit: Callable[[], float]) -> None:
         self.generator = self.discriminator = generator
         self.fit = fit
 
     def imitate(self) -> Metrics:
         """Fit."""
-        self.fit()
-        return {}
+        return {"pretrain/loss": torch.tensor(self.fit())}
 
     def deal(self) -> None:
         """Deal nothing."""

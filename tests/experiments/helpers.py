@@ -35,6 +35,18 @@ IMAGE_TINY = (  # noqa: SIM905
     "--steps 4 --batch 8 --width 8 --latent 6 --labels 20 --log-every 3 --evaluate-every 2 --evaluate-samples 20 "
     "--final-samples 20 --save-seconds 1000 --runtime.device cpu"
 ).split()
+IRGAN_TINY = {
+    kind: (
+        "--batch 4 --pretrain-epochs 2 --evaluate-every 2 --hold-out 0.25 --save-seconds 1000 --runtime.device cpu "
+        + widths
+    ).split()
+    for kind, widths in (
+        ("ratings", "--width 3 --d-width 2"),
+        ("letor", "--width 4 --d-width 4"),
+        ("qa", "--width 8 --d-width 8 --layers 1 --d-layers 1"),
+    )
+}
+IRGAN_GAME = {"steps": 2, "d_epochs": 2, "g_epochs": 4}
 
 
 @dataclass(frozen=True)

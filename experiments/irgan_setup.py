@@ -1,0 +1,276 @@
+"""What a retrieval run is made of: its configuration, its collection, and everything in it that has a state."""
+
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from torch import Tensor, nn
+
+from experiments import config
+from experiments.clock import Clock
+from experiments.origin import Origin
+from rl.retrieval.collection import Collection, Split
+from rl.retrieval.letor import letor
+from rl.retrieval.numbers import Numbers
+from rl.retrieval.players import Players
+from rl.retrieval.qa import qa
+from rl.retrieval.ratings import ratings
+from rl.retrieval.relevance import Relevance
+from rl.retrieval.synthetic import synthetic
+from rl.retrieval.variants import VARIANTS
+from rl.runtime import Diverged, Engine, InputError, Log, Meter, Position, Runtime, checkpoints, closest
+
+MAY_BE_ZERO = (
+    "steps", "lr_decay", "pretrain_epochs", "pretrain_decay", "layers", "d_layers", "d_width", "d_epochs", "d_decay",
+    "g_epochs", "g_decay", "adversarial", "likelihood", "list", "documents", "seed", "data_seed", "save_seconds",
+    "threads",
+)  # fmt: skip
+SHARES = ("hold_out", "positive_share")
+SIGNED = ("positive",)
+Format = Literal["auto", "ratings", "letor", "qa"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run of adversarial retrieval."""
+
+    variant: tyro.conf.Suppress[str]
+    numbers: Annotated[Numbers, tyro.conf.arg(name="")]
+    preset: Literal["default", "demo", "paper"] = "default"
+    """which numbers to start from: minutes on two cores, a fifth of that, the released code's schedule"""
+    data: str = "synthetic"
+    """a file to learn from, or `synthetic`: a catalogue of our own making"""
+    test: Path | None = None
+    """a file to measure on at the end; none: a share of the data"""
+    validation: Path | None = None
+    """a file to choose the round on; none: a share of the data"""
+    format: Format = "auto"
+    """of the files: lines `user item rating`, LETOR's `grade qid:Q 1:x ...`, or a table of questions and answers"""
+    positive: float = 4.0
+    """ratings: the least that counts as relevant"""
+    documents: int = 0
+    """ratings: how many items there are, rated or not; 0: up to the largest id"""
+    mask: Literal["positives", "all_seen"] = "positives"
+    """ratings: what a ranking leaves out: what the user rated well in training, or rated at all"""
+    pool: Literal["judged", "all"] = "judged"
+    """questions: whether its own answers are ranked, or those of all questions"""
+    hold_out: float = 0.2
+    """share of the data that the round is chosen on; 0: the last round is measured"""
+    data_seed: int = 0
+    """of what is held out, and of the synthetic catalogue"""
+    ties: Literal["higher_id", "lower_id", "last"] = "higher_id"
+    """who comes first of equal scores: the higher number (IRGAN's rule), the lower, or the relevant last"""
+    select_by: Literal["p@5", "ndcg@5", "map", "mrr"] = "ndcg@5"
+    """what the round is chosen by"""
+    select_on_test: bool = False
+    """choose it on the test data, as IRGAN did: such a score is none; it is here to repeat the paper's"""
+    refit: bool = False
+    """learn anew on training and validation data together, for as many epochs and rounds as validation chose"""
+    seed: int = 0
+    """of the weights and the draws"""
+    run_dir: Path | None = None
+    """where the run is kept; none: runs/FAMILY-VARIANT-DATE"""
+    evaluate_every: int = 5
+    """epochs of pretraining, or of the generator, between measurements"""
+    save_seconds: float = 60.0
+    """seconds between checkpoints"""
+    runtime: Runtime = field(default_factory=Runtime)
+
+
+def kind_of(data: str, asked: str) -> str:
+    """Tell the kind of data: by --format, else by how the file begins. Raises InputError for a file of no kind."""
+    if asked != "auto":
+        return asked
+    if data == "synthetic":
+        return "ratings"
+    first = first_line(Path(data))
+    if first.startswith("qid\t"):
+        return "qa"
+    return "letor" if " qid:" in first else "ratings"
+
+
+def first_line(path: Path) -> str:
+    """Return how a file begins; raise InputError if it cannot be read."""
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+            return str(file.readline(1 << 20))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+
+
+def load_data(e: Experiment) -> Collection:
+    """Return the collection that the flags name; raise InputError naming the file and the place."""
+    held = 0.0 if e.select_on_test else e.hold_out
+    if e.data == "synthetic":
+        return synthetic(e.data_seed, hold_out=held)
+    train, held_out = Path(e.data), {"hold_out": held or 0.0, "seed": e.data_seed}
+    match kind_of(e.data, e.format):
+        case "letor":
+            return letor(train, e.validation, e.test, **held_out)
+        case "qa":
+            return qa(train, e.validation, e.test, pool=e.pool, **held_out)
+    return ratings(
+        train, e.test, valid=e.validation, positive=e.positive, mask=e.mask, documents=e.documents, **held_out
+    )
+
+
+def joined(collection: Collection) -> Collection:
+    """Return the same data, what was held out for validation learned from as well."""
+    nothing = Relevance.nothing(collection.queries)
+    return replace(collection, train=collection.train.union(collection.valid), valid=nothing)
+
+
+def check(e: Experiment) -> None:
+    """Raise InputError for a number out of its range, or settings that do not fit each other."""
+    config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES, signed=SIGNED)
+    for name in ("adversarial", "lr_decay"):
+        if (share := getattr(e.numbers, name)) > 1:
+            raise InputError(f"--{name.replace('_', '-')} {share}: must be at most 1")
+    for name in ("steps", "d_epochs", "g_epochs"):
+        if (number := getattr(e.numbers, name)) and name not in VARIANTS[e.variant].plays:
+            raise InputError(f"--{name.replace('_', '-')} {number}: must be zero, {e.variant} has no such part")
+    if e.refit and e.select_on_test:
+        raise InputError("--refit: learns on what was held out, and --select-on-test holds nothing out")
+    if e.data == "synthetic":
+        for flag, path in (("test", e.test), ("validation", e.validation)):
+            if path is not None:
+                raise InputError(f"--{flag} {path}: --data synthetic makes its own")
+
+
+def check_fit(e: Experiment, data: Collection, engine: Engine) -> None:
+    """Raise InputError for settings that do not fit the data or the machine: before a folder is made."""
+    row = VARIANTS[e.variant]
+    if data.kind not in row.kinds:
+        raise InputError(f"--data {e.data}: {data.kind}, and {e.variant} learns from {' or '.join(row.kinds)}")
+    if engine.world > 1:
+        raise InputError(f"{engine.world} ranks: a retrieval run has one")
+    for split in ("train", "test"):
+        if not len(data.judged(split).answered):
+            raise InputError(f"--data {e.data}: nothing is relevant in the {split} data")
+    if e.refit and not len(data.valid.answered):
+        raise InputError("--refit: no validation data to choose the round on")
+
+
+def learned_by(players: Players) -> dict[str, nn.Parameter]:
+    """Return the weights of both players by name."""
+    nets = {"generator": players.generator, "discriminator": players.discriminator}
+    return {f"{who}.{name}": weight for who, net in nets.items() for name, weight in net.named_parameters()}
+
+
+class Best:
+    """The weights that validation likes best so far, and where they stood; part of a checkpoint."""
+
+    def __init__(self) -> None:
+        self.score, self.turn, self.epoch, self.weights = -float("inf"), 0, 0, {}
+
+    def offer(self, score: float, turn: int, epoch: int, players: Players) -> None:
+        """Keep the players as they are if they are better, or the first."""
+        if score <= self.score:
+            return
+        self.score, self.turn, self.epoch = score, turn, epoch
+        self.weights = {name: weight.detach().clone() for name, weight in learned_by(players).items()}
+
+    @torch.no_grad()
+    def put_back(self, players: Players) -> None:
+        """Give the players these weights, if there are any."""
+        for name, weight in learned_by(players).items():
+            if name in self.weights:
+                weight.copy_(self.weights[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take it."""
+        vars(self).update(state)
+
+
+class Found:
+    """Numbers that were measured on the way and stand in the summary; part of a checkpoint."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, float]:
+        """Return them."""
+        return dict(self.numbers)
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Take them."""
+        self.numbers = dict(state)
+
+
+class Cast:
+    """Everything in a run that has a state, made from its configuration.
+
+    `stage` 0 learns from the training data; 1, with --refit, anew from what was held out as well.
+    """
+
+    def __init__(self, e: Experiment, data: Collection, engine: Engine, stage: int = 0) -> None:
+        self.origin = Origin(e.variant, e.data, tensors_of(data), data.words)
+        self.engine, self.at, self.meter, self.clock = engine, Position(), Meter(), Clock()
+        self.found, self.plan = Found(), Found()
+        self.e, self.data = e, data.to(engine.device)
+        self.enter(stage)
+
+    def enter(self, stage: int) -> None:
+        """Make fresh players for a stage, unless they are in it."""
+        if getattr(self, "stage", -1) == stage:
+            return
+        self.plan.numbers["stage"] = stage
+        self.stage, self.collection = stage, joined(self.data) if stage else self.data
+        torch.manual_seed(self.e.seed)  # both stages begin alike
+        build = VARIANTS[self.e.variant].build
+        self.players = build(self.e.numbers, self.collection, self.engine, self.e.seed)
+        self.start, self.best = Best(), Best()
+
+    @property
+    def judges_by(self) -> Split:
+        """Return the split that the round is chosen on."""
+        return "test" if self.e.select_on_test else "valid"
+
+    def chooses(self) -> bool:
+        """Return whether there is anything to choose the round on."""
+        return bool(len(self.collection.judged(self.judges_by).answered))
+
+    def check(self, step: int) -> None:
+        """Raise Diverged where a weight is no finite number: before it is measured, or saved."""
+        for name, weight in learned_by(self.players).items():
+            if not bool(weight.isfinite().all()):
+                raise Diverged(f"step {step}: {name} is not finite; a smaller rate may help")
+
+    def parts(self, log: Log) -> dict[str, checkpoints.Stateful]:
+        """Return what a checkpoint holds."""
+        fixed = ("e", "data", "collection", "players", "stage")
+        own = {name: part for name, part in vars(self).items() if name not in fixed}
+        return own | {f"players.{name}": part for name, part in self.players.parts().items()} | {"log": log}
+
+
+def tensors_of(data: Collection) -> list[Tensor]:
+    """Return what was read."""
+    judged = [tensor for split in (data.train, data.valid, data.test, data.shown) for tensor in vars_of(split)]
+    return [*judged, data.features, data.query_tokens, data.document_tokens]
+
+
+def vars_of(judged: Relevance) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the tensors of a table."""
+    return judged.offsets, judged.ids, judged.grades
+
+
+def saved_experiment(run_dir: Path, saved: dict[str, object]) -> Experiment:
+    """Return the experiment of a run; raise InputError naming the file and the setting that is wrong."""
+    place = run_dir / "config.json"
+    e = config.from_json(Experiment, saved, place=place)
+    if e.variant not in VARIANTS:
+        raise InputError(f"{place}: config.variant: {e.variant!r} is no variant{closest(e.variant, VARIANTS)}")
+    try:
+        check(e)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+    return e
