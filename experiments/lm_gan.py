@@ -80,7 +80,7 @@ def train(e: Experiment, task: Task, cast: Cast, run_dir: Path, checkpoint: Path
             raise Stopped(stop.requested)
         cast.settle(e)
         if engine.is_main:
-            lm_results.finish(run_dir, players, task, measurement(e), cast.choice.round)
+            lm_results.finish(run_dir, players, task, cast.instruments, measurement(e), cast.choice.round)
 
 
 def look(e: Experiment, task: Task, cast: Cast, step: int) -> dict[str, float]:
@@ -98,7 +98,7 @@ def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str,
     parts = {"origin": cast.origin, "choice": cast.choice} | cast.players.parts()
     checkpoints.restore(folder, parts, partial=True)
     cast.settle(e)
-    return lm_results.summarise(run_dir, cast.players, task, measurement(e), cast.choice.round)
+    return lm_results.summarise(run_dir, cast.players, task, cast.instruments, measurement(e), cast.choice.round)
 
 
 def parse(arguments: Sequence[str]) -> Experiment:

@@ -31,14 +31,14 @@ TABLE = (
 ROWS = {"measured": "", "start": "mle/", "REAL": "real/"}
 
 
-def summarise(run_dir: Path, learner: Learner, task: Task, m: Measurement, chosen: int) -> dict[str, float]:
+def summarise(
+    run_dir: Path, learner: Learner, task: Task, instruments: Instruments, m: Measurement, chosen: int
+) -> dict[str, float]:
     """Write summary.json and curves.json: the policy, its start, and the demonstrations themselves.
 
-    Language models have read the text, so quality is that of the text; what was said is compared with test
-    demonstrations.
+    What was said is compared with test demonstrations; the likelihoods beside REAL are theirs, which no model has read.
     """
     shown = task.shown
-    instruments = Instruments.of(task.text.learned, shown.sentences(shown.test), cache=m.cache)
     write_json(run_dir / "features.json", {"name": instruments.encoder.name, "sha256": instruments.sha256})
     full = partial(measure, corpus=shown, samples=m.samples, seed=m.seed, instruments=instruments)
     sweep = partial(
@@ -63,6 +63,7 @@ def summarise(run_dir: Path, learner: Learner, task: Task, m: Measurement, chose
     measured = {"last": row_and_curve(learner.speaker(learner.generator))}
     measured["mle"] = remembered(m.cache, "lm-start", what, lambda: row_and_curve(start))
     real = measure_sentences(shown.train[: m.samples], shown, instruments) | task.scores(shown.test)
+    real |= instruments.likelihoods(shown.tested)
     rows = {name: found["row"] for name, found in measured.items()} | {"real": real}
     summary = {f"{row}/{key}".removeprefix("last/"): value for row, each in rows.items() for key, value in each.items()}
     with seeded(m.seed):
@@ -83,8 +84,8 @@ def show(summary: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def finish(run_dir: Path, learner: Learner, task: Task, m: Measurement, chosen: int) -> None:
+def finish(run_dir: Path, learner: Learner, task: Task, instruments: Instruments, m: Measurement, chosen: int) -> None:
     """Measure, write the report, and print where it is and the numbers in one small table."""
-    summary = summarise(run_dir, learner, task, m, chosen)
+    summary = summarise(run_dir, learner, task, instruments, m, chosen)
     page = report.write(run_dir)
     print(f"\n{show(summary)}\n\nreport: {page}", flush=True)

@@ -12,7 +12,7 @@ from experiments.text_results import Measurement
 from experiments.text_setup import EVALUATION_SEED, HEADS
 from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, Shuffled, checkpoints, closest
 from seqgan.lm.choosing import Choice
-from seqgan.lm.health import Outside
+from seqgan.lm.health import Outside, instruments_of
 from seqgan.lm.numbers import Numbers
 from seqgan.lm.task import Task
 from seqgan.lm.variants import VARIANTS
@@ -105,11 +105,15 @@ class Cast:
         self.sentences = Shuffled(len(task.text.train), n.mle_batch, seed=e.seed)
         self.best, self.choice = Best(self.players.generator), Choice(self.players.generator)
         self.at, self.meter, self.engine = Position(), Meter(), engine
-        self.outside = Outside(task.text.learned, task.shown.sentences(task.shown.valid))
+        self.instruments = instruments_of(task, e.cache.expanduser())
+        held = task.shown.sentences(task.shown.valid)
+        self.outside = Outside(self.instruments.kn, self.instruments.words, held)
 
     def parts(self, log: Log) -> dict[str, checkpoints.Stateful]:
         """Return what a checkpoint holds."""
-        stateful = {name: part for name, part in vars(self).items() if name not in ("players", "outside")}
+        stateful = {
+            name: part for name, part in vars(self).items() if name not in ("players", "instruments", "outside")
+        }
         return stateful | self.players.parts() | {"log": log}
 
     def settle(self, e: Experiment) -> None:

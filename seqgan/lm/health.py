@@ -1,6 +1,8 @@
 """Is the game healthy? What held-out demonstrations say of it, and what no player is paid for."""
 
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,35 +12,40 @@ from seqgan.likelihood import counted, nll, token_log_probs
 from seqgan.lm.players import Learner
 from seqgan.lm.task import Rows, Task
 from seqgan.metrics.diversity import distinct_n, unique_share
-from seqgan.metrics.grams import Sentences, number_words
+from seqgan.metrics.grams import Sentences
+from seqgan.metrics.instruments import Instruments
 from seqgan.metrics.kneser_ney import KneserNey
 from seqgan.metrics.lengths import lengths
 from seqgan.metrics.text import evaluate_text
 from seqgan.speakers import PolicySpeaker
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outside:
-    """A measure that no player has a part in, lower is better: both directions of likelihood under 5-grams, summed.
+    """A measure that no player has a part in: both directions of likelihood under 5-grams, summed; lower is better.
 
-    What was said under a model of the text (is this said?) and held-out demonstrations under a model of what was said
-    (is all said?), nats per token each. A policy that hacks its reward pays in the first, one that collapses in the
-    second.
+    What was said under a model of the demonstrations (is this said?), and held-out demonstrations under a model of what
+    was said (is all said?), nats per token each. A policy that hacks its reward pays in the first, one that collapses
+    in the second.
     """
 
-    text: Sentences
+    kn: KneserNey
+    """has read the demonstrations that the players learn from"""
+    words: Sequence[Hashable]
     held: Sentences
-    words: tuple[object, ...] = field(init=False)
-    kn: KneserNey = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Learn the text, once."""
-        self.words = tuple(number_words(self.text, self.held))
-        self.kn = KneserNey(self.text, self.words)
 
     def __call__(self, said: Sentences) -> float:
         """Return the sum."""
         return self.kn.nll(said) + KneserNey(said, self.words).nll(self.held)
+
+
+def instruments_of(task: Task, cache: Path) -> Instruments:
+    """Return instruments whose nets have read the text, and whose 5-gram has read the demonstrations.
+
+    The demonstrations are too few for a net, and what is common in the text need not be what they are like.
+    """
+    found = Instruments.of(task.text.learned, task.shown.tested, cache=cache)
+    return replace(found, kn=KneserNey(task.shown.learned, found.words))
 
 
 def health(learner: Learner, task: Task, outside: Outside, *, samples: int, seed: int) -> dict[str, float]:

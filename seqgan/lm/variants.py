@@ -13,7 +13,7 @@ DEFAULT = Numbers()
 DEMO = replace(DEFAULT, steps=60, mle_epochs=8, d_warm=60)
 # Captions on one core in minutes: a transformer of two layers, groups of eight answers to sixteen prompts.
 TEXT = replace(
-    DEFAULT, steps=250, generator="transformer", hidden=128, layers=2, dropout=0.2, mle_epochs=12, mle_lr=1e-3,
+    DEFAULT, steps=250, generator="transformer", hidden=128, layers=2, dropout=0.2, mle_epochs=10, mle_lr=1e-3,
     group=8, g_lr=1e-4, d_embedding=64, d_dropout=0.5, d_lr=5e-4, pick="best",
 )  # fmt: skip
 PRESETS = {"default": DEFAULT, "demo": DEMO, "text": TEXT}
