@@ -20,6 +20,7 @@ from experiments import (
     comparison_gail,
     comparison_image,
     comparison_irgan,
+    comparison_lm,
     comparison_text,
     page,
     records,
@@ -48,6 +49,7 @@ FAMILIES = {
     "text_gan": comparison_text.sections,
     "gail": comparison_gail.sections,
     "irgan": comparison_irgan.sections,
+    "lm_gan": comparison_lm.sections,
     "image_gan": comparison_image.sections,
 }
 

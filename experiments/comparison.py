@@ -18,6 +18,7 @@ MEASURED_ON = {
         "final_samples",
     ),
     "gail": ("demos", "final_episodes"),
+    "lm_gan": ("data", "test", "prompt", "verifier", "verifier_count", "demonstrations", "valid", "final_samples"),
     "irgan": ("data", "test", "positive", "documents", "mask", "pool", "ties"),
     "image_gan": ("data", "test", "size", "channels", "stack", "final_samples"),
 }  # fmt: skip

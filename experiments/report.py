@@ -2,13 +2,23 @@
 
 from pathlib import Path
 
-from experiments import page, records, report_gail, report_image, report_irgan, report_parts, report_text
+from experiments import (
+    page,
+    records,
+    report_gail,
+    report_image,
+    report_irgan,
+    report_lm,
+    report_parts,
+    report_text,
+)
 from experiments.records import Run
 
 FAMILIES = {
     "text_gan": report_text.sections,
     "gail": report_gail.sections,
     "irgan": report_irgan.sections,
+    "lm_gan": report_lm.sections,
     "image_gan": report_image.sections,
 }
 BODY = """

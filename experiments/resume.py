@@ -12,7 +12,7 @@ import tyro
 from experiments.config import one_line_errors
 from rl.runtime import InputError, closest, exit_codes, rundir
 
-FAMILIES = {name: f"experiments.{name}" for name in ("text_gan", "gail", "irgan", "image_gan")}
+FAMILIES = {name: f"experiments.{name}" for name in ("text_gan", "gail", "irgan", "lm_gan", "image_gan")}
 
 
 @dataclass(frozen=True)
