@@ -142,6 +142,20 @@ def test_drawn_steps_are_exact_steps_on_average(share):
     assert bool(((mean - wanted).abs() < 5 * spread + 1e-12).all())
 
 
+def test_players_of_no_width_are_their_biases():
+    known, d = positives(), factors(1, width=0)
+    bias = d.bias.detach().clone()
+    drawn = torch.arange(len(known)) % DOCUMENTS
+    discriminator_epoch(d, known, drawn, rate=0.1, decay=0.3)
+    counts = [torch.bincount(ids, minlength=DOCUMENTS).double() for ids in (known.ids, drawn)]
+    p = bias.sigmoid()
+    slope = counts[0] * (p - 1) + counts[1] * p + 0.3 * (counts[0] + counts[1]) * bias
+    torch.testing.assert_close(d.bias.detach(), bias - 0.1 * slope)
+    generator_epoch(factors(2), reward(d), known)
+    generator_epoch(d, reward(factors(2)), known)
+    assert bool(d.bias.isfinite().all())
+
+
 def test_queries_without_a_positive_stay():
     known, model = positives(), factors(1)
     before = model.users.detach().clone()
