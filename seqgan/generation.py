@@ -15,7 +15,7 @@ from transformers import GenerationConfig
 
 from rl.runtime import InputError
 
-# what each setting is where it changes nothing; and what an unset one is taken for, where that is something else
+# what each setting is where it changes nothing; where that is None, `generate` asks the model's own generation_config
 EXACT = MappingProxyType(
     {
         "temperature": 1.0,
@@ -42,7 +42,7 @@ EXACT = MappingProxyType(
         "watermarking_config": None,
     }
 )
-UNSET = MappingProxyType({"top_k": 50})
+UNSET = 50  # the top_k that `generate` takes where none is set
 
 
 def refuse_truncation(settings: GenerationConfig, place: str = "generation_config") -> None:
@@ -50,12 +50,19 @@ def refuse_truncation(settings: GenerationConfig, place: str = "generation_confi
 
     `settings` is a model's generation_config; an unset top_k is refused too, since `generate` takes it for 50.
     """
+    if settings.top_k is None:
+        raise InputError(
+            f"{place}: top_k is unset, which generate takes for {UNSET}; learning needs top_k 0, all words"
+        )
     for name, exact in EXACT.items():
-        value = getattr(settings, name, None)
-        taken = UNSET.get(name) if value is None else value
-        if taken is not None and taken != exact:
-            unset = "unset, which generate takes for " if value is None else ""
-            raise InputError(f"{place}: {name} is {unset}{taken}; learning needs samples of the model itself ({exact})")
+        _refuse(settings, name, exact, place)
+
+
+def _refuse(settings: GenerationConfig, name: str, exact: float | None, place: str) -> None:
+    value = getattr(settings, name, None)
+    if value is not None and value != exact:
+        wanted = "nothing" if exact is None else exact
+        raise InputError(f"{place}: {name} is {value}, and learning needs samples of the model itself: {wanted}")
 
 
 @torch.no_grad()
@@ -64,9 +71,13 @@ def generate_exactly(
 ) -> Int[Tensor, "rows time"]:
     """Return [prompt | `length` tokens] drawn by the model's own `generate` from its own distribution.
 
-    Prompts are filled up on the left with `pad`; what follows an `end` that was said is `end`.
+    Prompts are filled up on the left with `pad`; what follows an `end` that was said is `end`. Raises InputError where
+    the model's generation_config says something that cannot be overruled here.
     """
     generate: Any = model
+    for name, exact in EXACT.items():
+        if exact is None:
+            _refuse(generate.generation_config, name, exact, "generation_config")
     words = ((prompts == pad).cumprod(1) == 0).long()
     settings = GenerationConfig(
         **EXACT, do_sample=True, num_beams=1, max_new_tokens=length, eos_token_id=end, pad_token_id=end

@@ -7,6 +7,8 @@ all rows stand at the same place. A span is rolled out to the end before the nex
 columns, and its rows stay in the cache of a CPU from one product to the next.
 """
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,7 +18,7 @@ from seqgan.causal_lm import CausalLM, kept
 from seqgan.sampling import Sampler, held
 from seqgan.shared_attention import Columns, KeysValues, sharing
 
-ROWS = {"cpu": 512, "cuda": 32768, "mps": 4096}  # that stand at once: a CPU's products stay in its cache
+ROWS = {"cpu": 1024, "cuda": 32768, "mps": 4096}  # that stand at once: a CPU's products stay in its cache
 SPAN = 8  # neighbouring prefixes that have columns of their own from the same place on
 
 
@@ -30,17 +32,28 @@ class Trunk:
         self.layers = tuple((layer.keys, layer.values) for layer in cache.layers)
         self.unread = (~self.read).sum(1)
 
-    def columns(self, places: int, width: int, rows: int) -> Columns:
-        """Return the first `places` of the trunk, and `width` columns of each row's own."""
+    def columns(self, places: int, width: int, rows: int, memory: "Memory") -> Columns:
+        """Return the first `places` of the trunk, and `width` columns of each row's own, written into `memory`."""
         shared = tuple((keys[:, :, :places], values[:, :, :places]) for keys, values in self.layers)
-        own = tuple((room(keys, rows, width), room(values, rows, width)) for keys, values in self.layers)
+        own = memory.like(self.layers, rows, width)
         seen = self.read[:, :places]
         return Columns(shared, own, seen, masked=not bool(seen.all()))
 
 
-def room(like: Float[Tensor, "sentences groups places size"], rows: int, width: int) -> Tensor:
-    """Return memory for the columns of rows."""
-    return like.new_empty(rows, like.shape[1], width, like.shape[3])
+class Memory:
+    """Room for the columns of one span after another: fresh pages for each would cost a tenth of all time on a CPU."""
+
+    def __init__(self) -> None:
+        self.flat: list[Tensor] = []
+
+    def like(self, layers: tuple[KeysValues, ...], rows: int, width: int) -> tuple[KeysValues, ...]:
+        """Return keys and values [rows, groups, width, size] for every layer; they stand until the next call."""
+        parts = [part for layer in layers for part in layer]
+        shapes = [(rows, part.shape[1], width, part.shape[3]) for part in parts]
+        if not self.flat or any(len(flat) < math.prod(shape) for flat, shape in zip(self.flat, shapes, strict=True)):
+            self.flat = [part.new_empty(math.prod(shape)) for part, shape in zip(parts, shapes, strict=True)]
+        views = [flat[: math.prod(shape)].view(shape) for flat, shape in zip(self.flat, shapes, strict=True)]
+        return tuple(zip(views[::2], views[1::2], strict=True))
 
 
 @torch.no_grad()
@@ -55,18 +68,16 @@ def complete(
     """
     length = tokens.shape[1]
     completions = tokens[None, :, None].repeat(max(length - 1, 0), 1, samples, 1)
-    max_rows = max_rows or ROWS[tokens.device.type]
-    sampler = Sampler(policy.head)
-    group = max(1, max_rows // (samples * SPAN))
+    sampler, memory = Sampler(policy.head), Memory()
     open_until = ends(tokens, policy.end, policy.prompt)
+    group, span = sizes(len(tokens), samples, max_rows or ROWS[tokens.device.type])
     with evaluating(policy):
         for some in open_until.argsort().split(group):  # sentences of like length, so that their prefixes end together
             trunk = Trunk(policy, tokens[some])
             last = min(length - 1, int(open_until[some].max()))
-            span = max(SPAN, max_rows // (samples * len(some)))
             for first in range(policy.prompt, last, span):
                 prefixes = range(first, min(first + span, last))
-                said = roll_out(policy, trunk, prefixes, samples, length, sampler)
+                said = roll_out(policy, trunk, prefixes, samples, length, sampler, memory)
                 completions[first : prefixes.stop, some] = said.transpose(1, 2)
     return completions
 
@@ -85,18 +96,18 @@ def speak(
     if prompts.shape[1] != policy.prompt:
         raise ValueError(f"prompts of {prompts.shape[1]} columns, the policy's have {policy.prompt}")
     group = max(1, (max_rows or ROWS[prompts.device.type]) // samples)
-    sampler = Sampler(policy.head, inverse_temperature=inverse_temperature)
+    sampler, memory = Sampler(policy.head, inverse_temperature=inverse_temperature), Memory()
     prefix = range(policy.prompt - 1, policy.prompt)
     said = []
     with evaluating(policy):
         for some in prompts.split(group):
             trunk = Trunk(policy, torch.cat([some, some.new_full((len(some), 1), policy.pad)], 1))
-            said.append(roll_out(policy, trunk, prefix, samples, length, sampler)[0].transpose(0, 1))
+            said.append(roll_out(policy, trunk, prefix, samples, length, sampler, memory)[0].transpose(0, 1))
     return torch.cat(said)
 
 
 def roll_out(
-    policy: CausalLM, trunk: Trunk, prefixes: range, samples: int, length: int, sampler: Sampler
+    policy: CausalLM, trunk: Trunk, prefixes: range, samples: int, length: int, sampler: Sampler, memory: Memory
 ) -> Int[Tensor, "prefixes samples sentences length"]:
     """Complete neighbouring prefixes, p keeping the first p + 1 tokens. Rows: [prefix, sample, sentence]."""
     sentences, copies = len(trunk.tokens), len(prefixes) * samples
@@ -108,7 +119,7 @@ def roll_out(
         before = trunk.tokens[:, prefix] if prefix >= policy.prompt else torch.full_like(trunk.unread, -1)
         row[..., prefix + 1] = held(drawn.t(), before, policy.end)
     shared = prefixes.start + 2
-    columns = trunk.columns(shared, length - shared, copies * sentences)
+    columns = trunk.columns(shared, length - shared, copies * sentences, memory)
     inherit(columns.own, trunk, prefixes, samples)
     rows, unread = said.view(-1, length), trunk.unread.repeat(copies)
     with sharing(policy.decoder):
@@ -147,6 +158,12 @@ def inherit(own: tuple[KeysValues, ...], trunk: Trunk, prefixes: range, samples:
         columns = part.view(len(prefixes), samples, sentences, *part.shape[1:])
         for number in range(1, len(prefixes)):
             columns[number, ..., :number, :] = whole[:, :, shared : shared + number]
+
+
+def sizes(sentences: int, samples: int, max_rows: int) -> tuple[int, int]:
+    """Return how many sentences, and how many neighbouring prefixes of each, are completed at once."""
+    group = min(sentences, max(1, max_rows // (samples * SPAN)))
+    return group, max(SPAN, max_rows // (samples * max(group, 1)))
 
 
 def ends(tokens: Int[Tensor, "batch time"], end: int, prompt: int) -> Int[Tensor, "batch"]:

@@ -1,5 +1,6 @@
 """Whoever is measured: says sentences at a temperature, and tells how likely it finds others if it can."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,12 +59,11 @@ def prompted(prompts: Int[Tensor, "prompts columns"], rows: int, length: int) ->
 
 @contextmanager
 def tempered(generator: Generator, inverse_temperature: float) -> Iterator[None]:
-    """Multiply the logits by the inverse temperature inside."""
-    kept = [weight.detach().clone() for weight in generator.head.parameters()]
+    """Multiply the logits by the inverse temperature inside, under another head: its weights may be an embedding too."""
+    head = generator.head
+    generator.head = copy.deepcopy(head)
     sharpen(generator, inverse_temperature)
     try:
         yield
     finally:
-        with torch.no_grad():
-            for weight, before in zip(generator.head.parameters(), kept, strict=True):
-                weight.copy_(before)
+        generator.head = head
