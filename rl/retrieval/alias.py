@@ -16,7 +16,7 @@ class AliasTable:
 
     A draw is one bucket, uniformly, and one coin. The table is built without a loop: in the order in which lights
     (below the mean) are filled up by heavies, who fills whom stands in two cumulative sums (Hübschle-Schneider &
-    Sanders 2019, 1903.00227, section 4.2).
+    Sanders 2019, 1903.00227).
     """
 
     keep: Float[Tensor, "places"]

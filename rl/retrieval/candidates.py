@@ -62,7 +62,7 @@ def draw_from(listed: Listed, count: int) -> Drawn:
 
 @dataclass(frozen=True)
 class SoftmaxSampler:
-    """The generator itself: softmax(score / temperature) over all documents; 1705.10513, eq. 1."""
+    """The generator itself: softmax(score / temperature) over all documents; IRGAN: Wang et al. 2017 (1705.10513)."""
 
     scorer: Scorer
     temperature: float = 1.0

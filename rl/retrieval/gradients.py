@@ -68,7 +68,7 @@ def covariance_policy_loss(scores: PerDraw, rewards: PerDraw, log_proposal: PerD
     """-sum_k w_k (r_k - sum_j w_j r_j) f_k with w = softmax(f - log proposal): needs no normaliser of the policy.
 
     The gradient of an expected reward under softmax(f) is the covariance of reward and df; this is its self-normalised
-    estimate (Sakhi et al. 2023, 2208.05327, section 4). Scores are those of the policy, already divided by its
+    estimate (Sakhi et al. 2023, 2208.05327). Scores are those of the policy, already divided by its
     temperature. Exact where every document was drawn once from a uniform proposal.
     """
     weights = self_normalised_weights(full_precision(scores), log_proposal)

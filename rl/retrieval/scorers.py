@@ -123,7 +123,7 @@ class FeatureMLP(nn.Module):
     """A perceptron on a document's features, which already speak of its query, as in learning to rank.
 
     `features` [documents, features] is a buffer that checkpoints leave out: it is data. `layers` hidden layers of
-    `hidden` units; 0 layers is a linear model. IRGAN's net: 46 features, one layer of 46, tanh (1705.10513, 4.1).
+    `hidden` units; 0 layers is a linear model. IRGAN's net: 46 features, one layer of 46, tanh.
     """
 
     features: Float[Tensor, "documents features"]

@@ -272,3 +272,21 @@ def test_half_precision_scores_are_weighed_in_single() -> None:
     rewards, listed = torch.tensor([[0.3, 0.1, 0.9]]), torch.ones(1, 3, dtype=torch.bool)
     assert covariance_policy_loss(scores, rewards, torch.zeros(1, 3)).dtype == torch.float32
     assert exact_policy_loss(scores, rewards, listed).dtype == torch.float32
+
+
+def test_a_batch_is_the_mean_of_its_rows() -> None:
+    ids = torch.tensor([[0, 2, 2], [3, 1, 0]])
+    log_proposal, rewards = PROPOSALS["popularity"].log()[ids], REWARDS[ids]
+    listed = torch.tensor([[True, True, False], [True, True, True]])
+
+    def losses(rows: slice) -> list[Tensor]:
+        scores, log_probs = LOGITS[ids][rows], LOGITS.log_softmax(0)[ids][rows]
+        weights = plain_weights(log_probs, log_proposal[rows])
+        return [
+            covariance_policy_loss(scores, rewards[rows], log_proposal[rows]),
+            exact_policy_loss(scores, rewards[rows], listed[rows]),
+            sampled_policy_loss(log_probs, among_draws(leave_one_out, rewards[rows]), weights),
+        ]
+
+    for both, first, second in zip(losses(slice(0, 2)), losses(slice(0, 1)), losses(slice(1, 2)), strict=True):
+        close(both, (first + second) / 2)
