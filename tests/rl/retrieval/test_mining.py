@@ -162,6 +162,8 @@ def test_columns(tmp_path):
         ("q0", ["d4", "d5"], [1, 0]),
         ("q1", ["d5", "d4", "d3"], [1, 0, 0]),
     ]
+    fewer = mine_hard_negatives(Stored(TABLE), TINY, 2, filters=Filters(absolute_margin=2))
+    assert [row["documents"] for row in labeled_lists(fewer, TINY)] == [["d1", "d3", "d5"], ["d5", "d3", "d2"]]
     pairs = list(labeled_pairs(mine_hard_negatives(Stored(TABLE), TINY, 1), TINY))
     assert [tuple(row.values()) for row in pairs] == [
         ("q0", "d1", 1), ("q0", "d0", 0), ("q0", "d4", 1), ("q1", "d5", 1), ("q1", "d4", 0),
