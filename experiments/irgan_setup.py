@@ -31,6 +31,7 @@ MAY_BE_ZERO = (
 )  # fmt: skip
 SHARES = ("hold_out", "positive_share")
 SIGNED = ("positive",)
+LARGEST_WEIGHT = 1e15  # a product of two stays finite
 Format = Literal["auto", "ratings", "letor", "qa"]
 
 
@@ -137,6 +138,8 @@ def check(e: Experiment) -> None:
     if e.refit and e.select_on_test:
         raise InputError("--refit: learns on what was held out, and --select-on-test holds nothing out")
     if e.data == "synthetic":
+        if e.format not in ("auto", "ratings"):
+            raise InputError(f"--format {e.format}: --data synthetic are ratings")
         for flag, path in (("test", e.test), ("validation", e.validation)):
             if path is not None:
                 raise InputError(f"--{flag} {path}: --data synthetic makes its own")
@@ -240,10 +243,10 @@ class Cast:
         return bool(len(self.collection.judged(self.judges_by).answered))
 
     def check(self, step: int) -> None:
-        """Raise Diverged where a weight is no finite number: before it is measured, or saved."""
+        """Raise Diverged where a weight is NaN, or so large that scores overflow: before it is measured, or saved."""
         for name, weight in learned_by(self.players).items():
-            if not bool(weight.isfinite().all()):
-                raise Diverged(f"step {step}: {name} is not finite; a smaller rate may help")
+            if not bool((weight.abs() < LARGEST_WEIGHT).all()):
+                raise Diverged(f"step {step}: {name} is NaN or beyond {LARGEST_WEIGHT:g}; a smaller rate may help")
 
     def parts(self, log: Log) -> dict[str, checkpoints.Stateful]:
         """Return what a checkpoint holds."""
