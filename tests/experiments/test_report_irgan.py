@@ -12,7 +12,8 @@ from tests.experiments.helpers import Tags
 
 SUMMARY = {
     "p@5": 0.375, "ndcg@5": 0.4, "map": 0.25, "mrr": 0.6, "last/p@5": 0.25, "start/p@5": 0.125,
-    "popularity/p@5": 0.0625, "discriminator/p@5": 0.03125, "held/p@5": 0.3, "g/entropy": 5.5, "d/share_of_item": 0.5, "d/norm_users": 0.001,
+    "popularity/p@5": 0.0625, "discriminator/p@5": 0.03125, "held/p@5": 0.3,
+    "g/entropy": 5.5, "d/share_of_item": 0.5, "d/norm_users": 0.001,
     "cpu_seconds": 12.5, "selected_on_test": 0.0, "chosen_round": 2.0,
 }  # fmt: skip
 
