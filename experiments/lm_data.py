@@ -1,7 +1,10 @@
 """Where text and demonstrations come from: the grammar, or a file whose sentences a verifier divides."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +20,7 @@ from seqgan.lm.task import Task
 from seqgan.lm.verifiers import Verifier, mentions
 
 TEXTS, PAIRS = (".txt", ".txt.gz"), (".tsv", ".tsv.gz")
+Row = TypeVar("Row")
 TRIES = 100  # how many times as many sentences the grammar says at most, until enough pass
 READ = 200  # sentences of the grammar held out to choose the epoch of maximum likelihood
 
@@ -28,7 +32,7 @@ def load_task(e: Experiment) -> Task:
 
 def of_grammar(e: Experiment) -> Task:
     """Return sentences of the toy grammar; those that pass are drawn apart from the text."""
-    for flag in ("test", "prompt"):
+    for flag in ("test", "prompt", "longest"):
         if getattr(e, flag):
             raise InputError(f"--{flag} {getattr(e, flag)}: not with --data grammar")
     if not e.demonstrations:
@@ -81,11 +85,22 @@ def read(e: Experiment) -> Corpus:
     how = {"units": "word", "at_least": 1, "length": 0, "valid": e.valid, "seed": e.data_seed}
     if e.data.endswith(PAIRS):
         pairs = [read_pairs(Path(name)) for name in files]
+        pairs = [short(part, [f"{before} {after}".split() for _, before, after in part], e) for part in pairs]
         corpus = paired_corpus(pairs[0], pairs[1] if e.test else [], **how)
     else:
         lines = [read_lines(Path(name), "word") for name in files]
+        lines = [short(part, [words for _, words in part], e) for part in lines]
         corpus = text_corpus(lines[0], lines[1] if e.test else [], **how)
     return prompted(corpus, e.prompt) if e.prompt else corpus
+
+
+def short(rows: list[Row], words: Sequence[Sequence[str]], e: Experiment) -> list[Row]:
+    """Return the rows whose words are not too many; raise InputError where none is left."""
+    most = e.longest or sys.maxsize
+    kept = [row for row, its in zip(rows, words, strict=True) if len(its) <= most]
+    if not kept:
+        raise InputError(f"--longest {e.longest}: every sentence has more words")
+    return kept
 
 
 def passed(rows: Tensor, corpus: Corpus, verifier: Verifier) -> Tensor:

@@ -19,7 +19,7 @@ from seqgan.lm.variants import VARIANTS
 from seqgan.pretraining import Best
 
 MAY_BE_ZERO = (
-    "steps", "prompt", "valid", "demonstrations", "dropout", "mle_epochs", "mle_decay", "kl_weight", "beta1",
+    "steps", "prompt", "longest", "valid", "demonstrations", "dropout", "mle_epochs", "mle_decay", "kl_weight", "beta1",
     "d_dropout", "d_steps", "d_warm", "d_old", "patience", "seed", "data_seed", "save_seconds", "threads", "lam",
 )  # fmt: skip
 SHARES = ("dropout", "d_dropout", "d_old", "beta1")
@@ -39,6 +39,8 @@ class Experiment:
     """held-out sentences of the same kind; empty: a tenth of --data"""
     prompt: int = 0
     """leading words of every sentence that are given"""
+    longest: int = 0
+    """words of the longest sentence, prompt included; longer ones are left out; 0: none"""
     verifier: str = "fox"
     """words, apart by commas, that a completion should mention; empty: every completion passes"""
     verifier_count: int = 3

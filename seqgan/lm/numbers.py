@@ -42,8 +42,10 @@ class Numbers:
     """lambda (gae)"""
     value_lr: float = 1e-2
     """Adam's rate for the value head (gae)"""
+    sft_lr: float = 5e-4
+    """Adam's rate for maximum likelihood on the demonstrations"""
     g_lr: float = 5e-4
-    """Adam's rate for the policy after maximum likelihood, also in SFT and SPIN"""
+    """Adam's rate for the policy in the rounds, also in SPIN"""
     g_clip: float = 1.0
     """bound of the policy's gradient norm"""
     epochs: int = 1
@@ -68,6 +70,8 @@ class Numbers:
     """completions in each of them, half of them demonstrations"""
     d_warm: int = 200
     """its updates before the first round"""
+    warm_sft: bool = False
+    """with each of them the policy makes a step of maximum likelihood on the demonstrations, as GAD's does"""
     d_old: float = 0.5
     """share of a batch's completions that earlier rounds said"""
     d_memory: int = 2_560

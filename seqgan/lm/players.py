@@ -22,7 +22,7 @@ from seqgan.lm.numbers import Numbers
 from seqgan.lm.rounds import judge_round, placed, policy_round, said_log_probs
 from seqgan.lm.task import Rows, Task, there
 from seqgan.lm.values import NoValues, Values
-from seqgan.players import Duo
+from seqgan.players import Duo, trainable
 from seqgan.pretraining import mle_round
 from seqgan.sampling import speak
 from seqgan.speakers import Speaker, prompted
@@ -73,6 +73,16 @@ class Student(Duo):
         policy, start = policy_of(n, task), policy_of(n, task)
         super().__init__(n, task.shown, engine, generator=policy, start=start, discriminator=judging.build(n, task))
         self.task, self.shown = task, task.shown.train.to(engine.device)
+        self.sft_optimizer = torch.optim.Adam(trainable(self.generator), n.sft_lr, betas=(n.beta1, 0.999))
+
+    def parts(self) -> dict[str, Stateful]:
+        """Give the optimizer of maximum likelihood on the demonstrations too."""
+        return super().parts() | {"sft_optimizer": self.sft_optimizer}
+
+    def learn_shown(self) -> Metrics:
+        """Make one step of maximum likelihood on demonstrations; dropout on."""
+        rows = self.some_shown(self.n.mle_batch // self.engine.world)
+        return mle_round(self.generator, rows, self.sft_optimizer, self.engine, clip=self.n.g_clip)
 
     def some_shown(self, rows: int) -> Rows:
         """Draw demonstrations."""
@@ -103,9 +113,7 @@ class Imitator(Student):
 
     def round(self) -> Metrics:
         """Make one update."""
-        n = self.n
-        rows = self.some_shown(n.mle_batch // self.engine.world)
-        return mle_round(self.generator, rows, self.g_optimizer, self.engine, clip=n.g_clip)
+        return self.learn_shown()
 
 
 class SelfPlayer(Student):
@@ -205,11 +213,12 @@ class RewardedPlayers(Student):
         return super().parts() | self.values.parts() | {"memory": self.memory}
 
     def warm(self) -> Metrics:
-        """Answer, and make one step of the discriminator."""
-        if not self.learns:
-            return {}
-        real = self.some_shown(self.n.d_batch // 2 // self.engine.world)
-        return self.discern(self.answer(self.generator, real), real)
+        """Make one step of the discriminator on fresh answers, and one of the policy on demonstrations if asked."""
+        metrics = self.learn_shown() if self.n.warm_sft else {}
+        if self.learns:
+            real = self.some_shown(self.n.d_batch // 2 // self.engine.world)
+            metrics |= self.discern(self.answer(self.generator, real), real)
+        return metrics
 
     def round(self) -> Metrics:
         """Make one round: the reward is the discriminator's before it learns from this round."""
