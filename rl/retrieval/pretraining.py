@@ -55,9 +55,9 @@ def pairwise_epoch(
     model: Factors,
     positives: Relevance,
     *,
-    candidates: int = 5,
+    candidates: int = 10,
     rate: float = 0.05,
-    decay: float = 0.1,
+    decay: float = 0.08,
     chunk: int = 1024,
 ) -> float:
     """Rank each positive above the best-scored of some others; return the mean loss -log sigmoid(s_pos - s_neg).
