@@ -12,6 +12,8 @@ from transformers.cache_utils import DynamicLayer
 from rl.discriminator import evaluating, full_precision
 from seqgan.generators import State, fork_rows, shifted
 
+Rows = Int[Tensor, "batch time"]
+Columns = Bool[Tensor, "batch columns"]
 NOTHING = -1  # as `start`: the prompt's first word is the first that is read
 
 
@@ -19,9 +21,9 @@ class CausalLM(nn.Module):
     """A SequencePolicy around an AutoModelForCausalLM, bare or under a peft adapter; its weights are the model's.
 
     A row is [prompt | said]: `prompt` columns are given, filled up on the left with `pad`, the rest is said up to `end`
-    and then filled with `end`. A pad before the prompt's first word is not attended to and moves no position, so that
-    left padding changes nothing; `pad` may be `end`. `start` is read before the prompt; NOTHING where the model has no
-    such token: then every prompt needs a word.
+    and then filled with `end`; `pad` may be `end`. `start` is read before the prompt: in the place of its last pad, so
+    that what stands before it is not attended to and moves no position, and left padding changes nothing. Where the
+    model has no such token, `start` is NOTHING: no pad is read, and every prompt needs a word.
 
     A state is which columns were read [rows, columns], then keys and values of every layer [rows, heads, columns, d].
     Raises ValueError for a model whose logits are not linear in its last hidden state, or that has other states.
@@ -33,6 +35,7 @@ class CausalLM(nn.Module):
             raise ValueError("without a prompt there must be a start token")
         self.model: Any = model
         self.start, self.end, self.pad, self.prompt = start, end, pad, prompt
+        self.starts = int(start != NOTHING)  # columns read before a prompt's first word
         self.head = OutputHead(self.model.get_output_embeddings())
         self.train(model.training)
         with evaluating(self):
@@ -51,14 +54,15 @@ class CausalLM(nn.Module):
     def step(self, state: State, tokens: Int[Tensor, "rows"]) -> tuple[Float[Tensor, "rows hidden"], State]:
         """Read one token a row; return the features that predict the next."""
         before, *cached = state
-        now = self.reads_next(before, tokens)
-        read = torch.cat([before, now[:, None]], 1)
+        begins = self.begins(before, tokens)[:, None]
+        earlier = before & ~begins  # who begins here forgets the start that stood before a pad
+        read = torch.cat([earlier, ~begins | (self.starts > 0)], 1)
         cache = kept(cached)
-        # a pad sees at least itself: a row of nothing but masked keys is NaN in some kernels
-        seen = torch.cat([before, torch.ones_like(now)[:, None]], 1)
+        # what is not read sees at least itself: a row of nothing but masked keys is NaN in some kernels
+        seen = torch.cat([earlier, torch.ones_like(begins)], 1)
         output = self.decoder(
-            input_ids=self.readable(tokens)[:, None],
-            attention_mask=seen if self.pads else None,
+            input_ids=torch.where(begins, self.first, tokens[:, None]),
+            attention_mask=seen if self.prompt else None,
             position_ids=positions(read)[:, -1:],
             past_key_values=cache,
             use_cache=True,
@@ -69,47 +73,40 @@ class CausalLM(nn.Module):
         """Append copies of `rows` after the rows that stand."""
         return fork_rows(state, rows)
 
-    def features(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time hidden"]:
+    def features(self, tokens: Rows) -> Float[Tensor, "batch time hidden"]:
         """Return the features that predict each token, teacher forced."""
         features: Tensor = self.forced(tokens, None).last_hidden_state
         return features
 
-    def forced(self, tokens: Int[Tensor, "batch time"], cache: Cache | None) -> Any:
+    def forced(self, tokens: Rows, cache: Cache | None) -> Any:
         """Read the start and all tokens but the last in one pass, into `cache` if there is one."""
-        read = self.reads(tokens)
+        read, begins = self.reads(tokens)
         return self.decoder(
-            input_ids=self.readable(shifted(tokens, self.start)),
-            attention_mask=read if self.pads else None,
-            position_ids=positions(read) if self.pads else None,
+            input_ids=shifted(tokens, self.first).masked_fill(begins, self.first),
+            attention_mask=read if self.prompt else None,
+            position_ids=positions(read) if self.prompt else None,
             past_key_values=cache,
             use_cache=cache is not None,
         )
 
     @property
-    def pads(self) -> bool:
-        """Whether columns may be passed over."""
-        return self.prompt > 0
+    def first(self) -> int:
+        """What stands where a row has not begun: the start, or any token where nothing is read there."""
+        return self.pad if self.start == NOTHING else self.start
 
-    def readable(self, tokens: Int[Tensor, "*places"]) -> Int[Tensor, "*places"]:
-        """Put a token of the vocabulary where nothing is read."""
-        return tokens.masked_fill(tokens == NOTHING, self.pad) if self.start == NOTHING else tokens
-
-    def reads(self, tokens: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch time"]:
-        """Return which columns of [start | all tokens but the last] are read: not the pads before the first word."""
-        read = torch.ones_like(tokens, dtype=torch.bool)
-        read[:, 0] = self.start != NOTHING
+    def reads(self, tokens: Rows) -> tuple[Columns, Columns]:
+        """Return which columns of [start | all tokens but the last] are read, and which stand before the first word."""
         given = tokens[:, : min(self.prompt, tokens.shape[1] - 1)]
-        read[:, 1 : 1 + given.shape[1]] = (given == self.pad).cumprod(1) == 0
-        return read
+        pads = (given == self.pad).cumprod(1).sum(1, keepdim=True)
+        columns = torch.arange(tokens.shape[1], device=tokens.device)
+        return columns > pads - self.starts, columns <= pads
 
-    def reads_next(self, before: Bool[Tensor, "rows columns"], tokens: Int[Tensor, "rows"]) -> Bool[Tensor, "rows"]:
-        """Return which rows read their next column."""
+    def begins(self, before: Columns, tokens: Int[Tensor, "rows"]) -> Bool[Tensor, "rows"]:
+        """Return which rows have read no word yet, and read none now."""
         column = before.shape[1]
-        if column == 0:
-            return torch.full_like(tokens, self.start != NOTHING, dtype=torch.bool)
-        if column > self.prompt:
-            return torch.ones_like(tokens, dtype=torch.bool)
-        return before[:, 1:].any(1) | (tokens != self.pad)
+        if column == 0 or column > self.prompt:
+            return torch.full_like(tokens, column == 0, dtype=torch.bool)
+        return (tokens == self.pad) & (before.sum(1) <= self.starts)
 
     @torch.no_grad()
     def _expect_policy(self) -> None:
@@ -165,7 +162,7 @@ class OutputHead(nn.Linear):
         """Load nothing."""
 
 
-def positions(read: Bool[Tensor, "rows columns"]) -> Int[Tensor, "rows columns"]:
+def positions(read: Columns) -> Int[Tensor, "batch columns"]:
     """Return how many columns were read before each; 0 where none was."""
     return (read.cumsum(1) - 1).clamp(min=0)
 

@@ -27,7 +27,7 @@ class Trunk:
 
     def __init__(self, policy: CausalLM, tokens: Int[Tensor, "sentences time"]) -> None:
         cache = kept([])
-        self.tokens, self.read = tokens, policy.reads(tokens)
+        self.tokens, self.read = tokens, policy.reads(tokens)[0]
         self.features: Float[Tensor, "sentences time hidden"] = policy.forced(tokens, cache).last_hidden_state
         self.layers = tuple((layer.keys, layer.values) for layer in cache.layers)
         self.unread = (~self.read).sum(1)
@@ -162,8 +162,8 @@ def inherit(own: tuple[KeysValues, ...], trunk: Trunk, prefixes: range, samples:
 
 def sizes(sentences: int, samples: int, max_rows: int) -> tuple[int, int]:
     """Return how many sentences, and how many neighbouring prefixes of each, are completed at once."""
-    group = min(sentences, max(1, max_rows // (samples * SPAN)))
-    return group, max(SPAN, max_rows // (samples * max(group, 1)))
+    group = max(1, min(sentences, max_rows // (samples * SPAN)))
+    return group, max(1, max_rows // (samples * group))
 
 
 def ends(tokens: Int[Tensor, "batch time"], end: int, prompt: int) -> Int[Tensor, "batch"]:
