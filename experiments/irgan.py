@@ -64,14 +64,14 @@ def learn(e: Experiment, cast: Cast, keeper: Keeper, log: Log, *, stage: int) ->
         for epoch in at.loop("judge", n.d_epochs):
             if epoch % n.deal_every == 0:
                 players.deal()
-            cast.meter.add(players.judge((turn + epoch / n.d_epochs) / n.steps))
+            cast.meter.add(players.judge((turn + epoch / n.d_epochs) / rounds))
             cast.check(step + turn * epochs_of_round(e) + epoch + 1)
             keeper(step + turn * epochs_of_round(e) + epoch + 1)
         before = step + turn * epochs_of_round(e) + n.d_epochs
         last = stage and turn + 1 == rounds
         epochs = cast.plan.numbers["g_epochs"] if last else n.g_epochs
         for epoch in at.loop("improve", epochs):
-            cast.meter.add(players.improve((turn + epoch / n.g_epochs) / n.steps))
+            cast.meter.add(players.improve((turn + epoch / n.g_epochs) / rounds))
             cast.check(before + epoch + 1)
             if (epoch + 1) % e.evaluate_every == 0 and epoch + 1 < epochs:
                 measured = irgan_results.measure_and_offer(e, cast, cast.best, turn + 1, epoch + 1)

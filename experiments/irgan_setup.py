@@ -70,7 +70,8 @@ class Experiment:
     select_on_test: bool = False
     """choose it on the test data, as IRGAN did: such a score is none; it is here to repeat the paper's"""
     refit: bool = False
-    """learn anew on training and validation data together, for as many epochs and rounds as validation chose"""
+    """learn anew on training and validation data together, for as many epochs and rounds as validation chose; rates
+    that fall reach zero with the last of them"""
     seed: int = 0
     """of the weights and the draws"""
     run_dir: Path | None = None

@@ -1,23 +1,9 @@
 """A strong ranker that is fitted once, as the discriminator of a game."""
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 
-from rl.retrieval.scorers import AllScores, Ids, Queries, Scores
-
-
-class Fitted(Protocol):
-    """A scorer that does not learn any more."""
-
-    def score(self, query: Queries, ids: Ids, /) -> Scores:
-        """Give the scores of each query's own candidates."""
-        ...
-
-    def score_all(self, query: Queries, /) -> AllScores:
-        """Give the scores of every document."""
-        ...
+from rl.retrieval.scorers import AllScores, Ids, Queries, Scorer, Scores
 
 
 class Sharpened(nn.Module):
@@ -29,7 +15,7 @@ class Sharpened(nn.Module):
 
     log_sharpness: Tensor
 
-    def __init__(self, fitted: Fitted, sharpness: float = 1.0) -> None:
+    def __init__(self, fitted: Scorer, sharpness: float = 1.0) -> None:
         super().__init__()
         self.fitted = fitted
         self.log_sharpness = nn.Parameter(torch.tensor(sharpness).log())

@@ -87,7 +87,13 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "command"), RUNS.values(), ids=RUNS)
+FAST = ("written derivatives, negatives of several epochs", "two stages of lists")
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [pytest.param(*run, id=name, marks=() if name in FAST else pytest.mark.slow) for name, run in RUNS.items()],
+)
 def test_a_run_stopped_after_every_epoch_ends_with_the_same_bits(
     tmp_path: Path, stoppable: type[Interrupted], kind: str, command: str
 ) -> None:
