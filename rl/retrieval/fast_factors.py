@@ -8,6 +8,7 @@ start from the same weights and are added. All draws come from torch's own gener
 weights, and the negatives where they outlive an epoch.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from rl.retrieval.relevance import Relevance
 from rl.retrieval.scorers import Factors
 from rl.retrieval.tables import ROWS, Tables, softmaxes
+from rl.runtime.errors import Diverged
 
 CHUNK = 4096
 """pairs of a positive and a drawn document in one step of the discriminator"""
@@ -32,11 +34,13 @@ JudgeAll = Callable[[Int[Tensor, "rows"]], Float[Tensor, "rows documents"]]
 def draw(probabilities: Float[Tensor, "rows documents"], counts: Int[Tensor, "rows"]) -> Int[Tensor, "draws"]:
     """Draw counts[r] documents from each row's distribution, with replacement, row after row; none of probability 0.
 
-    One search in one float64 cumulative sum of all rows; a row need not sum to one.
+    One search in one float64 cumulative sum of all rows; a row need not sum to one. Raises Diverged for a NaN.
     """
     documents = probabilities.shape[1]
     cumulative = probabilities.flatten().cumsum(0, dtype=torch.float64)
     ends = cumulative[documents - 1 :: documents]
+    if not math.isfinite(float(ends[-1])):
+        raise Diverged("factors: a probability to draw by is not finite")
     starts = F.pad(ends[:-1], (1, 0))
     row = torch.repeat_interleave(counts)
     uniforms = torch.rand(len(row), dtype=torch.float64, device=row.device)
@@ -141,7 +145,7 @@ def generator_epoch(
     for query, p in softmaxes(tables, answered, rows=rows):
         counts = positives.counts[query] * draws
         row, ids, weights = draw_mixture(p, positives, query, counts, share)
-        rewards = judge(query[row], ids).mul_(weights).div_(counts[row])
+        rewards = weights.mul_(judge(query[row], ids)).div_(counts[row])
         earned += float(rewards.sum())
         # the slope of -sum rewards log p at the scores
         slope = p.mul_(p.new_zeros(len(query)).index_add_(0, row, rewards).unsqueeze(1))

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rl.retrieval.scorers import Factors
+from rl.runtime.errors import Diverged
 
 ROWS = 128
 """queries whose scores of all documents stand in memory, and in the cache, at a time"""
@@ -34,17 +35,25 @@ class Tables:
         self.items.addcmul_(of_items, self.item_rates, value=-rate)
 
     def hand_over(self, of_users: Float[Tensor, "queries width"], of_items: Float[Tensor, "documents width"]) -> None:
-        """Give the gradients to the weights that are not frozen, for an optimizer to step."""
+        """Give the gradients to the weights that are not frozen, for an optimizer to step; raises Diverged."""
         factors = self.factors
         parts = ((factors.users, of_users[:, :-1]), (factors.items, of_items[:, :-1]), (factors.bias, of_items[:, -1]))
+        _finite("gradient", of_users, of_items)
         for weight, gradient in parts:
             weight.grad = gradient.contiguous() if weight.requires_grad else None
 
     def write(self) -> None:
-        """Put the weights back."""
+        """Put the weights back; raises Diverged, and leaves them as they were, where one is not finite."""
+        _finite("weight", self.users, self.items)
         self.factors.users.detach().copy_(self.users[:, :-1])
         self.factors.items.detach().copy_(self.items[:, :-1])
         self.factors.bias.detach().copy_(self.items[:, -1])
+
+
+def _finite(what: str, users: Tensor, items: Tensor) -> None:
+    for name, table in (("users", users), ("items", items)):
+        if not bool(table.isfinite().all()):
+            raise Diverged(f"factors: a {what} of the {name} is not finite")
 
 
 def softmaxes(

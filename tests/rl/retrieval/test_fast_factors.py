@@ -18,6 +18,7 @@ from rl.retrieval.fast_factors import (
 )
 from rl.retrieval.relevance import Relevance
 from rl.retrieval.scorers import Factors
+from rl.runtime.errors import Diverged
 
 QUERIES, DOCUMENTS = 7, 11
 POSITIVES = {0: [3, 1, 10], 2: [0], 3: [2, 4, 5, 6, 7], 5: [0, 10], 6: [9]}  # 1 and 4 have none
@@ -175,6 +176,30 @@ def test_nothing_known_changes_nothing():
     assert len(drawn) == 0
     assert discriminator_epoch(model, known, drawn) == 0
     assert_same_weights(model, before)
+
+
+@pytest.mark.parametrize(
+    "epoch",
+    [
+        lambda model, known: discriminator_epoch(model, known, draw_negatives(model, known), rate=1e200, decay=1e200),
+        lambda model, known: generator_epoch(model, lambda query, ids: ids * torch.nan, known),
+        lambda model, known: exact_epoch(model, lambda query: torch.full((len(query), 11), torch.inf).double(), known),
+    ],
+)
+def test_what_diverges_says_so_and_leaves_the_weights(epoch):
+    model = factors(1)
+    before = deepcopy(model)
+    with pytest.raises(Diverged, match="factors: a weight of the users is not finite"):
+        epoch(model, positives())
+    assert_same_weights(model, before)
+
+
+def test_scores_that_are_no_numbers_draw_nothing():
+    model = factors(1)
+    with torch.no_grad():
+        model.items[4] = torch.nan
+    with pytest.raises(Diverged, match="a probability to draw by is not finite"):
+        draw_negatives(model, positives())
 
 
 def test_draws_follow_each_rows_masses():

@@ -11,6 +11,7 @@ from rl.retrieval.candidates import Drawn
 from rl.retrieval.pretraining import OthersSampler, likelihood_epoch, pairwise_epoch, popularity
 from rl.retrieval.relevance import Relevance
 from rl.retrieval.scorers import Factors
+from rl.runtime.errors import Diverged
 
 QUERIES, DOCUMENTS = 6, 9
 POSITIVES = {0: [0, 1, 2], 2: [8], 3: [0, 3, 4, 5, 8], 5: [7, 8]}
@@ -135,6 +136,18 @@ def test_a_document_of_no_probability_costs_no_nan():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     assert 0 < likelihood_epoch(model, optimizer, positives()) < 1e3
     assert all(bool(weight.isfinite().all()) for weight in model.parameters())
+
+
+def test_what_diverges_says_so_and_leaves_the_weights():
+    known, model = positives(), factors(1)
+    before = deepcopy(model)
+    with pytest.raises(Diverged, match="factors: a weight of the users is not finite"):
+        pairwise_epoch(model, known, rate=1e200, decay=1e200)
+    with torch.no_grad():
+        model.items[0], before.items[0] = 1e300, 1e300
+    with pytest.raises(Diverged, match="factors: a gradient of the items is not finite"):
+        likelihood_epoch(model, torch.optim.SGD(model.parameters(), lr=1.0), known, decay=1e300)
+    assert_same_weights(model, before)
 
 
 @pytest.mark.parametrize("candidates", [1, 5])
