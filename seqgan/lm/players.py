@@ -100,8 +100,8 @@ class Student(Duo):
         return counted(rows, self.corpus.end, self.corpus.prompt)
 
     def warm(self) -> Metrics:
-        """Do nothing."""
-        return {}
+        """Make a step of the policy on demonstrations, if asked."""
+        return self.learn_shown() if self.n.warm_sft else {}
 
     def tells(self, real: Rows, fake: Rows) -> dict[str, float]:
         """Return nothing."""
@@ -132,15 +132,10 @@ class SelfPlayer(Student):
         """Give the opponent too."""
         return super().parts() | {"opponent": self.opponent, "age": self.age}
 
-    def begin(self) -> None:
-        """Keep the start, and play against it first."""
-        super().begin()
-        self.opponent.load_state_dict(self.generator.state_dict())
-
     def round(self) -> Metrics:
-        """Make one update; every `spin_every` of them the opponent becomes the policy as it is."""
+        """Make one update; at first and after every `spin_every` the opponent becomes the policy as it is."""
         n = self.n
-        if self.age.rounds and self.age.rounds % n.spin_every == 0:
+        if self.age.rounds % n.spin_every == 0:
             self.opponent.load_state_dict(self.generator.state_dict())
         self.age.rounds += 1
         real = self.some_shown(n.mle_batch // self.engine.world)
@@ -213,8 +208,8 @@ class RewardedPlayers(Student):
         return super().parts() | self.values.parts() | {"memory": self.memory}
 
     def warm(self) -> Metrics:
-        """Make one step of the discriminator on fresh answers, and one of the policy on demonstrations if asked."""
-        metrics = self.learn_shown() if self.n.warm_sft else {}
+        """Make one step of the discriminator on fresh answers besides."""
+        metrics = super().warm()
         if self.learns:
             real = self.some_shown(self.n.d_batch // 2 // self.engine.world)
             metrics |= self.discern(self.answer(self.generator, real), real)

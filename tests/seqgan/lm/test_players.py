@@ -134,7 +134,7 @@ def test_imitation_raises_the_likelihood_of_demonstrations() -> None:
 
 def test_self_play_is_bradley_terry_on_log_ratios() -> None:
     learner = SelfPlayer(TINY, task(), engine())
-    learner.begin()
+    learner.round()
     state = torch.get_rng_state()
     real = learner.some_shown(8)
     fake = learner.answer(learner.opponent, real)
@@ -152,12 +152,13 @@ def test_self_play_is_bradley_terry_on_log_ratios() -> None:
 
 
 def test_the_opponent_is_renewed_after_its_turns() -> None:
-    learner = SelfPlayer(TINY, task(), engine())
+    learner = SelfPlayer(replace(TINY, warm_sft=True), task(), engine())
     learner.begin()
-    first = weights(learner.opponent)
-    learner.round()
-    learner.round()
-    assert weights(learner.opponent).equal(first)
+    learner.warm()
+    first = weights(learner.generator)
+    for _ in range(2):
+        learner.round()
+        assert weights(learner.opponent).equal(first)
     second = weights(learner.generator)
     learner.round()
     assert weights(learner.opponent).equal(second)
