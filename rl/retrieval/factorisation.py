@@ -33,7 +33,7 @@ def solve_codes(
 
 
 @torch.no_grad()
-def als_epoch(model: Factors, positives: Relevance, *, confidence: float = 10.0, decay: float = 10.0) -> float:
+def als_epoch(model: Factors, positives: Relevance, *, confidence: float = 2.0, decay: float = 20.0) -> float:
     """Solve for all users, then for all items; return the loss, for each pair of a query and a document.
 
     Implicit alternating least squares: Hu, Koren & Volinsky 2008 (10.1109/ICDM.2008.22), binary preferences. What has
