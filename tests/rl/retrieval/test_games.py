@@ -94,7 +94,7 @@ def test_the_uniform_control_draws_every_document_alike() -> None:
     table = {query: dict.fromkeys(range(10), 1.0) for query in range(100)}
     n = numbers_for("irgan-uniform", "ratings", "default")
     generator, judge = Factors(100, 10, 2), Factors(100, 10, 2)
-    generator.bias.data[3] = 50.0  # the generator would draw nothing else
+    generator.bias.data[3] = judge.bias.data[3] = 50.0  # they would draw nothing else
     for negatives, share in (("uniform", 0.1), ("generator", 1.0)):
         numbers = replace(n, negatives=negatives)
         game = FactorGame(numbers, collection(table, 100, 10), generator, judge, SeqGAN())
