@@ -202,15 +202,28 @@ def test_a_client_stands_in_for_the_reward(served: tuple[str, AdversarialReward]
         Client(url, "another token altogether").score(PROMPTS, SAID, TOLD)
 
 
-def test_updates_of_many_clients_come_one_after_the_other(served: tuple[str, AdversarialReward]) -> None:
-    url, reward = served
-    clients = [
-        threading.Thread(target=Client(url, TOKEN).score_and_update, args=(PROMPTS, SAID, TOLD)) for _ in range(8)
-    ]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
+def test_updates_of_many_clients_come_one_after_the_other() -> None:
+    class Watched(Bag):
+        inside, most = 0, 0
+
+        def forward(self, tokens, mask):
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            time.sleep(0.002)  # lets the other threads in
+            self.inside -= 1
+            return super().forward(tokens, mask)
+
+    reward = reward_of(judge=Watched())
+    with service(reward) as asked:
+        many = [
+            threading.Thread(target=asked.post, args=("/score_and_update",), kwargs={"json": BODY, "headers": ADMITTED})
+            for _ in range(8)
+        ]
+        for one in many:
+            one.start()
+        for one in many:
+            one.join()
+    assert reward.discriminator.most == 1
     assert reward.generations == 8
     alone = Here(reward_of())
     for _ in range(8):

@@ -13,8 +13,8 @@ from rl.adapters.adversarial_reward import Learning
 from rl.adapters.trl import AdversarialReward
 from rl.runtime import InputError
 from seqgan.judge_penalties import OnEmbeddings
-from seqgan.judges import SequenceJudge, TokenJudge
-from tests.rl.adapters.bags import END, Bag, equal, state_of
+from seqgan.judges import ConvJudge, SequenceJudge, TokenJudge
+from tests.rl.adapters.bags import END, WORDS, Bag, equal, state_of
 from tests.rl.adapters.tiny_lm import model, questions, saved_model, tokenizer
 
 TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
@@ -239,3 +239,40 @@ def test_gad_is_a_relativistic_objective(kind: str, policy: str, tmp_path: Path)
     paid = logged(trainer, "rewards/adversarial_reward/mean")
     assert paid[0] == 0
     assert paid[1] < 0
+
+
+@pytest.mark.slow
+def test_a_policy_that_knew_nothing_learns_from_demonstrations_alone(kind: str, policy: str, tmp_path: Path) -> None:
+    """The answer is the prompt backwards, three tokens with the end: chance has it right once in 1,331.
+
+    Of three seeds of each trainer all reached .19 to .34, and the bound is .1.
+    """
+    torch.manual_seed(0)
+    judge = ConvJudge(len(WORDS), 8, embedding=16, filters=((1, 32), (2, 64), (3, 64), (4, 32), (5, 32)), dropout=0.1)
+    reward = reward_of(judge=judge, learning=Learning(rate=1e-3, batch=64, replay=1.0, held_out=0))
+    numbers: dict[str, Any] = {
+        "per_device_train_batch_size": 64,
+        "num_generations": 8,
+        "learning_rate": 3e-3,
+        "beta": 0.0,
+    }
+    trainer = trainer_of(kind, policy, reward, tmp_path, max_steps=300, lr_scheduler_type="constant", **numbers)
+    reward.attach(trainer)
+    assert share_right(trainer.model) < 0.02
+    trainer.train()
+    assert share_right(trainer.model) > 0.1
+
+
+@torch.no_grad()
+def share_right(policy: Any) -> float:
+    """Of eight answers to each question, how many are the demonstration's."""
+    torch.manual_seed(5)
+    words, right = tokenizer(), []
+    for question in questions():
+        ids = torch.tensor([words(question["prompt"])["input_ids"]] * 8)
+        said = policy.eval().generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, top_p=1.0, max_new_tokens=4
+        )
+        told = [*words(question["answer"])["input_ids"], END]
+        right += [row[2:5] == told for row in said.tolist()]
+    return sum(right) / len(right)
