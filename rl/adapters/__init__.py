@@ -1,1 +1,1 @@
-"""Our reward inside other people's loops: gymnasium, Stable-Baselines3, TorchRL."""
+"""Our reward inside other people's loops: gymnasium, Stable-Baselines3, TorchRL, TRL, OpenRLHF, verl, HTTP."""
