@@ -45,8 +45,13 @@ def draw(masses: Float[Tensor, "rows places"], draws: int) -> Int[Tensor, "rows 
         return search(masses, uniforms(rows, draws, device=masses.device))
     blocks = -(-places // block)
     gaps = blocks * block - places
-    split = (F.pad(masses, (0, gaps)) if gaps else masses).view(rows, blocks, block)
-    chosen = search(split.sum(-1), uniforms(rows, draws, device=masses.device))
-    inside = split[torch.arange(rows, device=masses.device)[:, None], chosen].view(rows * draws, block)
+    return draw_by_blocks((F.pad(masses, (0, gaps)) if gaps else masses).view(rows, blocks, block), draws)
+
+
+def draw_by_blocks(masses: Float[Tensor, "rows blocks block"], draws: int) -> Int[Tensor, "rows draws"]:
+    """Return independent places of the flattened blocks: first a block by its mass, then a place inside it."""
+    rows, _, block = masses.shape
+    chosen = search(masses.sum(-1), uniforms(rows, draws, device=masses.device))
+    inside = masses[torch.arange(rows, device=masses.device)[:, None], chosen].view(rows * draws, block)
     place = search(inside, uniforms(rows * draws, 1, device=masses.device))
     return chosen * block + place.view(rows, draws)

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rl.inverse_cdf import draw_by_blocks
 from rl.policies import SequencePolicy
 from seqgan.generators import State
 
@@ -18,11 +19,9 @@ BLANK = -1  # a place where the policy is to speak
 class Sampler:
     """Draws tokens from softmax(inverse_temperature * head(features)), exactly, in blocks of about sqrt(V) tokens.
 
-    First a block by its mass, then a token inside the block, each by one uniform against a cumulative sum: two short
-    searches instead of one pass over the vocabulary. Both are in float64 where the device has it: in float32 the tail
-    beside a token of nearly all the mass falls between two uniforms. A token of probability zero is never drawn. The
-    logits of `chunk` rows stand in memory at a time, in two buffers that are used again; the projection has the dtype
-    of the features.
+    First a block by its mass, then a token inside the block: two short searches instead of one pass over the
+    vocabulary. A token of probability zero is never drawn. The logits of `chunk` rows stand in memory at a time, in two
+    buffers that are used again; the projection has the dtype of the features.
     """
 
     def __init__(self, head: nn.Linear, *, inverse_temperature: float = 1.0) -> None:
@@ -35,7 +34,6 @@ class Sampler:
         self.weight = F.pad(weight, (0, 0, 0, width - self.vocabulary))
         self.weight[self.vocabulary :, -1] = -torch.inf
         self.chunk = 128 if weight.device.type == "cpu" else max(128, (1 << 28) // width)
-        self.resolution = torch.float32 if weight.device.type == "mps" else torch.float64
         self.logits = self.probabilities = weight.new_empty(0, width)
 
     def __call__(self, features: Float[Tensor, "rows hidden"], draws: int = 1) -> Int[Tensor, "rows draws"]:
@@ -54,19 +52,7 @@ class Sampler:
         logits, p = self.logits[:rows], self.probabilities[:rows]
         torch.mm(F.pad(features, (0, 1), value=1.0), self.weight.t(), out=logits)
         torch.softmax(logits, -1, dtype=torch.float32, out=p)
-        p = p.view(rows, self.blocks, self.block)
-        block = search(p.sum(-1), torch.rand(rows, draws, device=p.device, dtype=self.resolution))
-        inside = p[torch.arange(rows, device=p.device)[:, None], block].view(rows * draws, self.block)
-        place = search(inside, torch.rand(rows * draws, 1, device=p.device, dtype=self.resolution))
-        return block * self.block + place.view(rows, draws)
-
-
-def search(masses: Float[Tensor, "rows places"], uniforms: Float[Tensor, "rows draws"]) -> Int[Tensor, "rows draws"]:
-    """Return for each uniform the place whose share of the row's mass it falls into; never a place of no mass."""
-    cumulative = masses.cumsum(-1, dtype=uniforms.dtype)
-    total = cumulative[:, -1:].contiguous()
-    below = torch.nextafter(total, torch.zeros_like(total))  # u * total may round up to the total itself
-    return torch.searchsorted(cumulative, torch.minimum(uniforms * total, below), right=True)
+        return draw_by_blocks(p.view(rows, self.blocks, self.block), draws)
 
 
 def blank_rows(rows: int, length: int) -> Int[Tensor, "rows length"]:

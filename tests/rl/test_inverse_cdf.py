@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rl.inverse_cdf import draw, resolution, search, uniforms
 from tests.rl.retrieval.chi_squared import DRAWS, agrees
@@ -63,3 +65,25 @@ def test_draws_by_blocks_and_in_one_go(places: int, draws: int) -> None:
         upper = (masses[places // 2 :].sum() / masses.sum()).item()
         pair = torch.tensor([1 - upper, upper])
         agrees(together, torch.outer(pair, pair).flatten())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_search_at_the_edges_of_the_uniforms(dtype: torch.dtype) -> None:
+    masses = torch.tensor([[0.0, 0.3, 0.0, 0.7, 0.0]])
+    last = 1 - (2**-24 if dtype == torch.float32 else 2**-53)
+    uniforms = torch.tensor([[0.0, last, 1.0]], dtype=dtype)  # some devices' uniforms reach 1
+    assert search(masses, uniforms).tolist() == [[1, 3, 3]]
+
+
+def test_search_in_a_row_of_the_smallest_mass() -> None:
+    least = torch.tensor([[0.0, 1e-45, 0.0]])
+    assert search(least, torch.tensor([[0.0, 0.4, 0.9, 1 - 2**-24]])).tolist() == [[1, 1, 1, 1]]
+
+
+@given(st.lists(st.sampled_from([0.0, 1e-30, 1e-8, 0.1, 1.0]), min_size=1, max_size=12), st.floats(0, 1))
+def test_search_never_finds_a_place_of_no_mass(masses: list[float], uniform: float) -> None:
+    if not any(masses):
+        masses = [*masses, 1.0]
+    for dtype in (torch.float32, torch.float64):
+        place = search(torch.tensor([masses]), torch.tensor([[uniform, 1 - 2**-24]], dtype=dtype))
+        assert all(masses[i] > 0 for i in place[0].tolist())

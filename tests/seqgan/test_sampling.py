@@ -5,8 +5,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rl.objectives import AIRL
@@ -15,7 +13,7 @@ from rl.rollout import Rollout
 from seqgan import sampling
 from seqgan.generators import Generator, LSTMGenerator, TransformerGenerator
 from seqgan.likelihood import counted, token_log_probs
-from seqgan.sampling import Sampler, complete, search, speak
+from seqgan.sampling import Sampler, complete, speak
 
 ALARM = 1e-6
 
@@ -150,31 +148,6 @@ def test_the_tail_beside_a_token_of_nearly_all_mass(call: int, monkeypatch: pyte
     counts = drawn.bincount(minlength=len(places)).double()
     edge = int(visible.nonzero()[0]) + (sampler.block if call == 0 else 1)  # leave out the block or token that was cut
     assert chi_squared(counts[edge:], visible[edge:]) > ALARM
-
-
-# ---------------------------------------------------------------------------------------------- search
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_search_at_the_edges_of_the_uniforms(dtype: torch.dtype) -> None:
-    masses = torch.tensor([[0.0, 0.3, 0.0, 0.7, 0.0]])
-    last = 1 - (2**-24 if dtype == torch.float32 else 2**-53)
-    uniforms = torch.tensor([[0.0, last, 1.0]], dtype=dtype)  # some devices' uniforms reach 1
-    assert search(masses, uniforms).tolist() == [[1, 3, 3]]
-
-
-def test_search_in_a_row_of_the_smallest_mass() -> None:
-    least = torch.tensor([[0.0, 1e-45, 0.0]])
-    assert search(least, torch.tensor([[0.0, 0.4, 0.9, 1 - 2**-24]])).tolist() == [[1, 1, 1, 1]]
-
-
-@given(st.lists(st.sampled_from([0.0, 1e-30, 1e-8, 0.1, 1.0]), min_size=1, max_size=12), st.floats(0, 1))
-def test_search_never_finds_a_place_of_no_mass(masses: list[float], uniform: float) -> None:
-    if not any(masses):
-        masses = [*masses, 1.0]
-    for dtype in (torch.float32, torch.float64):
-        place = search(torch.tensor([masses]), torch.tensor([[uniform, 1 - 2**-24]], dtype=dtype))
-        assert all(masses[i] > 0 for i in place[0].tolist())
 
 
 # ---------------------------------------------------------------------------------------------- sentences
