@@ -57,7 +57,7 @@ def pairwise_epoch(
     *,
     candidates: int = 10,
     rate: float = 0.05,
-    decay: float = 0.08,
+    decay: float = 0.07,
     chunk: int = 1024,
 ) -> float:
     """Rank each positive above the best-scored of some others; return the mean loss -log sigmoid(s_pos - s_neg).

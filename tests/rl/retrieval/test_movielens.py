@@ -73,7 +73,7 @@ def test_irgan_gains_by_the_papers_rule_over_its_own_start(movies):
         if epoch % 4 == 3:
             starts.append((measured(generator, movies), deepcopy(generator.state_dict())))
     start, weights = max(starts, key=lambda found: found[0])
-    assert 0.345 < start[0] < 0.37
+    assert 0.347 <= start[0] < 0.375
     generator.load_state_dict(weights)
 
     def pay(query, ids):
