@@ -63,7 +63,7 @@ def test_the_softmax_alone_beats_what_irgan_published(movies):
 
 @pytest.mark.slow
 def test_irgan_gains_by_the_papers_rule_over_its_own_start(movies):
-    """Both chosen on test, as in the paper; over seeds .380 with a spread of .003."""
+    """Both chosen on test, as in the paper: .380, .404, .249 over seeds, here bounded three spreads below."""
     torch.manual_seed(0)
     known = movies.train
     generator, discriminator = Factors(USERS, ITEMS, 5), Factors(USERS, ITEMS, 5)
@@ -80,16 +80,17 @@ def test_irgan_gains_by_the_papers_rule_over_its_own_start(movies):
         return 2 * (SeqGAN().reward(discriminator.score(query, ids[:, None]).detach())[:, 0] - 0.5)
 
     found = []
-    for _ in range(3):
+    for _ in range(5):
         for epoch in range(100):
             drawn = draw_negatives(generator, known) if epoch % 5 == 0 else drawn
             discriminator_epoch(discriminator, known, drawn)
         for epoch in range(50):
             generator_epoch(generator, pay, known)
-            if epoch % 10 == 9:
+            if epoch % 5 == 4:
                 found.append(measured(generator, movies))
     p, ndcg, average = max(found)
-    assert (p >= 0.375, ndcg >= 0.398, average >= 0.243) == (True, True, True)
+    assert p > start[0] + 0.008
+    assert (p > 0.370, ndcg > 0.393, average > 0.242) == (True, True, True)
     # the discriminator is an item's popularity: its embeddings have decayed, and it ranks for nobody
     assert float(discriminator.items.detach().norm(dim=1).mean()) < 0.05
     assert measured(discriminator, movies)[0] < 0.1
