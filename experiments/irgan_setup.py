@@ -163,7 +163,8 @@ def check_fit(e: Experiment, data: Collection, engine: Engine) -> None:
 def learned_by(players: Players) -> dict[str, nn.Parameter]:
     """Return the weights of both players by name."""
     nets = {"generator": players.generator, "discriminator": players.discriminator}
-    return {f"{who}.{name}": weight for who, net in nets.items() for name, weight in net.named_parameters()}
+    named = ((f"{who}.{name}", weight) for who, net in nets.items() for name, weight in net.named_parameters())
+    return {name: weight for name, weight in named if weight.requires_grad}
 
 
 class Best:

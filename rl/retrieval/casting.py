@@ -25,10 +25,11 @@ from rl.retrieval.numbers import Numbers
 from rl.retrieval.players import Players, Still
 from rl.retrieval.pretraining import popularity
 from rl.retrieval.rankers import Sharpened
-from rl.retrieval.scorers import Factors, FeatureMLP
+from rl.retrieval.scorers import Factors, FeatureMLP, Scorer
 from rl.retrieval.text_scorers import CrossEncoder, DualText, WordTransformer
 from rl.runtime.engine import Engine
 
+ALS_EPOCHS = 15
 Build = Callable[[Numbers, Collection, Engine, int], Players]
 Scorers = Factors | FeatureMLP | DualText | CrossEncoder
 
@@ -89,15 +90,6 @@ def irgan(objective: Objective) -> Build:
     return build
 
 
-def ar2(n: Numbers, collection: Collection, engine: Engine, seed: int) -> Players:
-    """Let a strong ranker teach a retriever: EASE of learned sharpness where users rate items; 2110.03611."""
-    two = two_of(n, collection, engine)
-    if collection.kind == "ratings":
-        ranker = Sharpened(ease(collection.train.positive, collection.documents, n.ridge), n.sharpness)
-        two = Two(two.generator, engine.place(ranker))
-    return ListGame(n, collection, two, Lessons(ranking, finding_and_copying), engine, seed=seed)
-
-
 def alone(judging: Lesson) -> Build:
     """Let one net judge, draw what it judges, and be measured."""
 
@@ -106,6 +98,30 @@ def alone(judging: Lesson) -> Build:
         return ListGame(n, collection, Two(net, net), Lessons(judging, judging), engine, seed=seed)
 
     return build
+
+
+def by_ease(n: Numbers, collection: Collection) -> Scorer:
+    """Fit EASE."""
+    return ease(collection.train.positive, collection.documents, n.ridge)
+
+
+def by_ials(n: Numbers, collection: Collection) -> Scorer:
+    """Fit factors of the discriminator's width by alternating least squares, to convergence; they learn no more."""
+    model = Factors(collection.queries, collection.documents, n.d_width, bias=False, scale=n.d_scale)
+    for _ in range(ALS_EPOCHS):
+        als_epoch(model, collection.train.positive, confidence=n.confidence, decay=n.als_decay)
+    return model.requires_grad_(False)
+
+
+RANKERS = {"ease": by_ease, "ials": by_ials}
+
+
+def ar2(n: Numbers, collection: Collection, engine: Engine, seed: int) -> Players:
+    """Let a strong ranker teach a retriever: a fitted one, of learned sharpness, where users rate items; 2110.03611."""
+    two = two_of(n, collection, engine)
+    if collection.kind == "ratings":
+        two = Two(two.generator, engine.place(Sharpened(RANKERS[n.ranker](n, collection), n.sharpness)))
+    return ListGame(n, collection, two, Lessons(ranking, finding_and_copying), engine, seed=seed)
 
 
 def popular(n: Numbers, collection: Collection, engine: Engine, seed: int) -> Players:
@@ -122,4 +138,4 @@ def alternating(n: Numbers, collection: Collection, engine: Engine, seed: int) -
     """Rank by factors, users' and items' in turn the best for the others."""
     positive = collection.train.positive
     model = engine.place(Factors(collection.queries, collection.documents, n.width, bias=False, scale=n.scale))
-    return Still(model, lambda: als_epoch(model, positive, confidence=n.confidence, decay=n.pretrain_decay))
+    return Still(model, lambda: als_epoch(model, positive, confidence=n.confidence, decay=n.als_decay))

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rl.objectives import Objective, Relativistic, SeqGAN
+from rl.objectives import Objective, Relativistic
 from rl.retrieval import rounds
 from rl.retrieval.collection import Collection
 from rl.retrieval.numbers import Numbers
@@ -29,13 +29,14 @@ class Two(NamedTuple):
     discriminator: Net
 
 
-Lesson = Callable[[Numbers, Two, Slate], tuple[Scalar, Metrics]]
+Lesson = Callable[[Numbers, Two, Slate, Slates], tuple[Scalar, Metrics]]
+"""What a slate teaches; the last argument says what else could stand on it."""
 
 
 def telling_apart(objective: Objective) -> Lesson:
     """Teach the discriminator to tell the relevant from what is drawn, pointwise or pairwise; IRGAN."""
 
-    def lesson(n: Numbers, two: Two, slate: Slate) -> tuple[Scalar, Metrics]:
+    def lesson(n: Numbers, two: Two, slate: Slate, wide: Slates) -> tuple[Scalar, Metrics]:
         with torch.no_grad():
             drawer = {"generator": two.generator, "discriminator": two.discriminator}.get(n.negatives)
             scores = slate.scores(drawer) if drawer else torch.zeros(slate.ids.shape, device=slate.ids.device)
@@ -49,7 +50,7 @@ def telling_apart(objective: Objective) -> Lesson:
 def climbing(objective: Objective) -> Lesson:
     """Let the generator climb the reward of its documents; IRGAN."""
 
-    def lesson(n: Numbers, two: Two, slate: Slate) -> tuple[Scalar, Metrics]:
+    def lesson(n: Numbers, two: Two, slate: Slate, wide: Slates) -> tuple[Scalar, Metrics]:
         scores = slate.scores(two.generator)
         if n.estimator == "exact":
             judged = judged_by(two.discriminator, slate)
@@ -64,35 +65,32 @@ def climbing(objective: Objective) -> Lesson:
     return lesson
 
 
-def ranking(n: Numbers, two: Two, slate: Slate) -> tuple[Scalar, Metrics]:
+def ranking(n: Numbers, two: Two, slate: Slate, wide: Slates) -> tuple[Scalar, Metrics]:
     """Teach the ranker to put each relevant document above the retrieved; AR2."""
     loss = rounds.ranking_loss(slate.scores(two.discriminator), slate.relevant, slate.mask)
     return loss, {"d/loss": loss.detach()}
 
 
-def finding_and_copying(n: Numbers, two: Two, slate: Slate) -> tuple[Scalar, Metrics]:
-    """Let the retriever find what the ranker takes for relevant, and rank as it does; AR2 (2110.03611), eq. 9."""
-    scores, judged = slate.scores(two.generator), judged_by(two.discriminator, slate)
-    taught = slate.mask & ~slate.relevant if n.lesson == "others" else slate.mask
-    finding = rounds.hardness_climb(scores, judged, slate.relevant, slate.mask)
-    copying = rounds.distillation_loss(scores, judged, taught, n.lesson_temperature)
-    likely = rounds.likelihood_loss(scores, slate.relevant, slate.mask)
-    loss = n.adversarial * finding + (1 - n.adversarial) * copying + n.likelihood * likely
-    return loss, {"g/hardness": -finding.detach(), "g/distillation": copying.detach(), "g/nll": likely.detach()}
-
-
-def nothing_new(n: Numbers, two: Two, slate: Slate) -> tuple[Scalar, Metrics]:
-    """Teach nothing: for players whose epochs are none."""
-    raise ValueError("a player without a lesson has no epochs")
-
-
-def likelihood(n: Numbers, two: Two, slate: Slate) -> tuple[Scalar, Metrics]:
+def likelihood(n: Numbers, two: Two, slate: Slate, wide: Slates) -> tuple[Scalar, Metrics]:
     """Pretrain by the softmax over the slate."""
     loss = rounds.likelihood_loss(slate.scores(two.generator), slate.relevant, slate.mask)
     return loss, {"pretrain/loss": loss.detach()}
 
 
-def pairs(n: Numbers, two: Two, slate: Slate) -> tuple[Scalar, Metrics]:
+def finding_and_copying(n: Numbers, two: Two, slate: Slate, wide: Slates) -> tuple[Scalar, Metrics]:
+    """Let the retriever find what the ranker takes for relevant, and rank as it does; AR2 (2110.03611), eq. 9."""
+    scores, judged = slate.scores(two.generator), judged_by(two.discriminator, slate)
+    finding = rounds.hardness_climb(scores, judged, slate.relevant, slate.mask)
+    copying = rounds.distillation_loss(scores, judged, slate.mask, n.lesson_temperature)
+    loss = n.adversarial * finding + (1 - n.adversarial) * copying
+    metrics = {"g/hardness": -finding.detach(), "g/distillation": copying.detach()}
+    if n.likelihood == 0:  # it scores all there is
+        return loss, metrics
+    likely, its = likelihood(n, two, wide.of(slate.query), wide)
+    return loss + n.likelihood * likely, metrics | {"g/nll": its["pretrain/loss"]}
+
+
+def pairs(n: Numbers, two: Two, slate: Slate, wide: Slates) -> tuple[Scalar, Metrics]:
     """Pretrain by pairs, the other document the best-scored of some: BPR with one, dynamic negatives with more."""
     candidates = 1 if n.pretraining == "bpr" else n.pretrain_candidates
     with torch.no_grad():
@@ -103,7 +101,6 @@ def pairs(n: Numbers, two: Two, slate: Slate) -> tuple[Scalar, Metrics]:
 
 
 PRETRAINING: dict[str, Lesson] = {"mle": likelihood, "bpr": pairs, "dns": pairs}
-POINTWISE, PAIRWISE = SeqGAN(), Relativistic()
 
 
 @torch.no_grad()
@@ -137,7 +134,7 @@ class ListGame:
 
     def imitate(self) -> Metrics:
         """Do an epoch of pretraining."""
-        return self._epoch(PRETRAINING[self.n.pretraining], self.starter, widest(self.collection), "generator")
+        return self._epoch(PRETRAINING[self.n.pretraining], self.starter, self.slates, "generator")
 
     def deal(self) -> None:
         """Retrieve lists anew, where lists are retrieved; else negatives are drawn as they are needed."""
@@ -169,7 +166,7 @@ class ListGame:
         for _ in range(len(self.order)):
             slate = slates.of(self.taught[next(self.order).to(self.taught.device)])
             with self.engine.autocast():
-                loss, metrics = lesson(self.n, self.two, slate)
+                loss, metrics = lesson(self.n, self.two, slate, self.slates)
             self.engine.update(optimizer, loss, name=player)
             sums = {name: sums.get(name, 0) + value for name, value in metrics.items()}
         return {name: total / len(self.order) for name, total in sums.items()}

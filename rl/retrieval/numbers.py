@@ -77,16 +77,18 @@ class Numbers:
     """documents that are retrieved for each query's list; 0: all there are, or those that were judged"""
     adversarial: float = 0.5
     """AR2: weight of the adversarial term; the rest is distillation"""
-    lesson: Literal["list", "others"] = "list"
-    """AR2: what the ranker teaches: the whole list, or only what is not known to be relevant"""
     lesson_temperature: float = 1.0
-    """AR2: at which it teaches"""
+    """AR2: at which the ranker teaches"""
     likelihood: float = 0.0
-    """AR2: weight of the likelihood of the relevant, beside what the ranker teaches"""
+    """AR2: weight of the likelihood of the relevant among all there are, beside what the ranker teaches"""
 
     ridge: float = 400.0
     """EASE: weight of the penalty"""
-    sharpness: float = 10.0
-    """AR2 where users rate items: what EASE's scores are multiplied by, at first"""
-    confidence: float = 10.0
+    confidence: float = 2.0
     """iALS: how much more a positive counts than a blank"""
+    als_decay: float = 20.0
+    """iALS: weight of the penalty"""
+    ranker: Literal["ials", "ease"] = "ials"
+    """AR2 where users rate items: the fitted model that teaches; iALS has the discriminator's width"""
+    sharpness: float = 6.0
+    """what its scores are multiplied by, at first"""

@@ -35,11 +35,12 @@ PLAYED_FACTORS: Changes = {
 """by autograd, where an epoch over the factors takes ten times as long as by written derivatives"""
 
 AR2: Changes = {"optimizer": "adam", "d_epochs": 1, "deal_every": 1, "d_decay": 0.0, "adversarial": 0.15}
-TAUGHT_FACTORS: Changes = FROM_SCRATCH | {
-    "steps": 6, "g_epochs": 10, "batch": 94, "lr_decay": 0.5, "g_lr": 0.08, "d_lr": 5e-3, "sharpness": 16.0,
-    "ridge": 300.0, "lesson": "others", "likelihood": 0.3,
+TAUGHT_FACTORS: Changes = {
+    "pretraining": "mle", "pretrain_epochs": 10, "pretrain_lr": 0.08, "pretrain_decay": 0.0, "steps": 5, "g_epochs": 10,
+    "batch": 94, "lr_decay": 0.5, "g_lr": 0.08, "d_width": 16, "d_lr": 5e-3, "list": 100,
+    "likelihood": 0.3,
 }  # fmt: skip
-"""a ranker that knows all ratings teaches codes of 5 numbers all there is to know of what a user has not rated"""
+"""a fitted ranker teaches codes of 5 numbers, on lists that they retrieve"""
 
 POINTWISE_CODE: Mapping[str, Changes] = {
     "ratings": {"pretrain_decay": 0.1, "pretrain_candidates": 5, "steps": 15, "g_lr": 1e-3},

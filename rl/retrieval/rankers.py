@@ -9,8 +9,7 @@ from rl.retrieval.scorers import AllScores, Ids, Queries, Scorer, Scores
 class Sharpened(nn.Module):
     """sharpness * scores of a fitted ranker: what it takes for relevant stays, and how sure it is of that is learned.
 
-    A linear model of clicks, as EASE is, scores near the click's probability, between 0 and 1: as a logit that says
-    next to nothing. Listwise cross-entropy finds its temperature.
+    A regression on clicks, as EASE and iALS are, scores between 0 and 1: as a logit that says next to nothing.
     """
 
     log_sharpness: Tensor

@@ -78,7 +78,7 @@ VARIANTS = {
     "ials": Variant(
         "iALS (Hu, Koren & Volinsky 2008): alternating least squares",
         alternating,
-        numbers=NO_GAME | {"pretrain_epochs": 15, "width": 16, "pretrain_decay": 30.0, "confidence": 4.0},
+        numbers=NO_GAME | {"pretrain_epochs": 15, "width": 16},
         kinds=ONLY_RATINGS,
         plays=(),
     ),
