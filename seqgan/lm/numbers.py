@@ -32,7 +32,7 @@ class Numbers:
     """start from the epoch with the lowest loss on held-out text instead of the last"""
     batch: int = 128
     """completions in a round"""
-    group: int = 128
+    group: int = 8
     """completions of one prompt among them"""
     advantage: Literal["group", "rloo", "token", "gae", "rollout"] = "group"
     """how a reward is shared among tokens: GRPO, leave-one-out, reward-to-go, a value head's GAE, SeqGAN's rollouts"""
@@ -64,7 +64,7 @@ class Numbers:
     """dropout of the discriminator while it learns"""
     d_lr: float = 1e-3
     """Adam's rate for the discriminator"""
-    d_steps: int = 2
+    d_steps: int = 3
     """its updates in a round"""
     d_batch: int = 256
     """completions in each of them, half of them demonstrations"""

@@ -15,7 +15,7 @@ DEMO = replace(DEFAULT, steps=60, mle_epochs=8, d_warm=60)
 # methods' usual beginning, a warm-up by demonstrations.
 TEXT = replace(
     DEFAULT, steps=100, generator="transformer", hidden=128, layers=2, dropout=0.2, mle_epochs=10, mle_lr=1e-3,
-    group=8, sft_lr=1e-4, g_lr=3e-5, spin_every=50, d_embedding=64, d_dropout=0.5, d_lr=5e-4, d_warm=100,
+    sft_lr=1e-4, g_lr=3e-5, spin_every=50, d_embedding=64, d_dropout=0.5, d_lr=5e-4, d_steps=2, d_warm=100,
     warm_sft=True, pick="best",
 )  # fmt: skip
 PRESETS = {"default": DEFAULT, "demo": DEMO, "text": TEXT}
