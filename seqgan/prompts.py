@@ -17,9 +17,9 @@ from torch import Tensor
 
 from rl.runtime import InputError
 from rl.runtime.errors import one_line
+from rl.runtime.lines import numbered_lines
 from seqgan.conditional import read_pairs
 from seqgan.corpus import Corpus, Vocabulary
-from seqgan.lines import numbered_lines
 
 SPECIAL = ("</s>", "<unk>")  # the first ids of a word vocabulary, as of every corpus of words
 Rows = Int[Tensor, "rows time"]
