@@ -22,8 +22,10 @@ NO_GAME: Changes = {"steps": 0, "d_epochs": 0, "g_epochs": 0}
 UNTRAINED: Changes = NO_GAME | {"pretrain_epochs": 0}
 FROM_SCRATCH: Changes = {"pretrain_epochs": 0}
 
-LIKELY_FACTORS: Changes = {"pretrain_epochs": 200, "pretrain_decay": 0.1}
-PAIRED_FACTORS: Changes = {"pretrain_epochs": 120, "pretrain_decay": 0.02}
+LIKELY_FACTORS: Changes = {"pretrain_epochs": 180, "pretrain_decay": 0.15}
+PAIRED_FACTORS: Changes = {"pretrain_epochs": 120, "pretrain_decay": 0.01}
+HARD_FACTORS: Changes = {"pretrain_epochs": 100, "pretrain_lr": 0.02, "pretrain_decay": 0.02}
+"""better than what the game starts from, which is to be as good as IRGAN's own start"""
 PLAYED_FACTORS: Changes = {
     "optimizer": "adam",
     "d_epochs": 20,

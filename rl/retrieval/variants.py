@@ -13,6 +13,7 @@ from rl.retrieval.presets import (
     BY_KIND,
     FROM_SCRATCH,
     FROZEN_CODE,
+    HARD_FACTORS,
     LIKELY_FACTORS,
     NO_GAME,
     PAIRED_FACTORS,
@@ -64,6 +65,7 @@ VARIANTS = {
     "dns": Variant(
         "dynamic negatives (Zhang et al. 2013): pairs, the hardest of a few",
         numbers=NO_GAME | {"pretraining": "dns"},
+        ratings=HARD_FACTORS,
         plays=(),
     ),
     "mle": Variant(
