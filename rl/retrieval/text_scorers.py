@@ -28,30 +28,27 @@ class TextEncoder(Protocol):
 
 
 class DualText(nn.Module):
-    """One encoder for queries and documents, which score scale * cosine; `scale` turns cosines into nats.
+    """One encoder for queries and documents, whose score is the inner product of their codes.
 
-    A document that stands on several lists of a batch is coded once. `score_all` codes `chunk` documents at a time.
+    A text that stands on several lists of a batch is coded once. `score_all` codes `chunk` documents at a time.
     """
 
     query_tokens: Tokens
     document_tokens: Tokens
 
-    def __init__(
-        self, encoder: nn.Module, query_tokens: Tokens, document_tokens: Tokens, scale: float = 20.0, chunk: int = 1024
-    ) -> None:
+    def __init__(self, encoder: nn.Module, query_tokens: Tokens, document_tokens: Tokens, chunk: int = 1024) -> None:
         super().__init__()
         self.encoder = encoder
-        self.scale = scale
         self.chunk = chunk
         self.register_buffer("query_tokens", query_tokens, persistent=False)
         self.register_buffer("document_tokens", document_tokens, persistent=False)
 
     def encode_query(self, query: Int[Tensor, "*places"]) -> Float[Tensor, "*places width"]:
-        """Code queries, each of length `scale`."""
-        return self.scale * self._encode(self.query_tokens, query)
+        """Code queries."""
+        return self._encode(self.query_tokens, query)
 
     def encode_document(self, ids: Int[Tensor, "*places"]) -> Float[Tensor, "*places width"]:
-        """Code documents, each of length 1."""
+        """Code documents."""
         return self._encode(self.document_tokens, ids)
 
     def score(self, query: Queries, ids: Ids) -> Scores:
@@ -66,7 +63,7 @@ class DualText(nn.Module):
 
     def _encode(self, tokens: Tokens, rows: Int[Tensor, "*places"]) -> Float[Tensor, "*places width"]:
         different, places = torch.unique(rows, return_inverse=True)
-        codes = F.normalize(self.encoder(trimmed(tokens[different])), dim=-1)
+        codes: Tensor = self.encoder(trimmed(tokens[different]))
         return codes[places]
 
 
@@ -79,12 +76,21 @@ def trimmed(tokens: Tokens) -> Tokens:
 class QACNN(nn.Module):
     """Convolutions over words, rectified, each filter's largest value: IRGAN's net (1705.10513, 4.3; Feng et al. 2015).
 
+    Codes have length sqrt(scale), so that scores are `scale` times the cosine: `scale` turns cosines into nats.
     Windows reach over a text's end into fillers, which have a learned vector, and the last one holds fillers alone: so
     a text's code is the same however far it is filled up.
     """
 
-    def __init__(self, words: int, width: int = 100, filters: int = 500, sizes: tuple[int, ...] = (1, 2, 3, 5)) -> None:
+    def __init__(
+        self,
+        words: int,
+        width: int = 100,
+        filters: int = 500,
+        sizes: tuple[int, ...] = (1, 2, 3, 5),
+        scale: float = 20.0,
+    ) -> None:
         super().__init__()
+        self.length = scale**0.5
         self.embedding = nn.Embedding(words, width)
         self.convolutions = nn.ModuleList(nn.Conv1d(width, filters, size) for size in sizes)
         self.reach = max(sizes)
@@ -93,22 +99,38 @@ class QACNN(nn.Module):
     def forward(self, tokens: Tokens) -> Codes:
         """Code texts: one number for each filter."""
         embedded = self.embedding(F.pad(tokens, (0, self.reach))).transpose(1, 2)
-        return torch.cat([F.relu(convolution(embedded)).amax(-1) for convolution in self.convolutions], -1)
+        largest = torch.cat([F.relu(convolution(embedded)).amax(-1) for convolution in self.convolutions], -1)
+        codes: Tensor = self.length * F.normalize(largest, dim=-1)
+        return codes
 
 
 class WordTransformer(nn.Module):
-    """A small transformer over words, pooled by a weight for each word.
+    """A small transformer over words, summed by a weight for each word.
 
-    Its layers begin as the identity and its word vectors as noise, so that before any training the cosine of two codes
-    is about that of the texts' weighted bags of words: a net for few texts begins at what they have in common.
+    Its layers begin as the identity and its word vectors as noise. So before any training the inner product of two
+    codes is about `scale` times the summed importance of the words that both texts hold, as BM25 has it: a net for few
+    texts begins at what they have in common. A cosine would begin worse, as it holds a long answer's length against it.
+    `dropout` is the share of a text's words that are left out in training.
     """
 
-    def __init__(self, weights: Weights, width: int, layers: int, heads: int = 4, length: int = 512) -> None:
+    def __init__(
+        self,
+        importance: Weights,
+        width: int,
+        layers: int,
+        heads: int = 4,
+        *,
+        dropout: float = 0.0,
+        scale: float = 0.3,
+        length: int = 512,
+    ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(len(weights), width)
-        self.weights = nn.Parameter(weights.clone())
+        self.embedding = nn.Embedding(len(importance), width)
+        self.weights = nn.Parameter(importance.sqrt())
         self.positions = nn.Parameter(torch.zeros(length, width))
         self.blocks = nn.ModuleList(_block(width, heads) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+        self.size = (scale / width) ** 0.5
 
     def forward(self, tokens: Tokens) -> Codes:
         """Code texts."""
@@ -116,8 +138,9 @@ class WordTransformer(nn.Module):
         hidden = self.embedding(tokens) + self.positions[: tokens.shape[1]]
         for block in self.blocks:
             hidden = block(hidden, src_key_padding_mask=~there)
-        weights = self.weights[tokens].masked_fill(tokens == 0, 0)
-        return torch.einsum("bt,btd->bd", weights, hidden)
+        weights = self.dropout(self.weights[tokens].masked_fill(tokens == 0, 0))
+        codes: Tensor = self.size * torch.einsum("bt,btd->bd", weights, hidden)
+        return codes
 
 
 class CrossEncoder(nn.Module):

@@ -27,7 +27,7 @@ def stirred(scorer: nn.Module) -> nn.Module:
 
 def qa_cnn() -> nn.Module:
     torch.manual_seed(0)
-    return stirred(DualText(QACNN(WORDS, width=6, filters=4), QUERIES, DOCUMENTS, scale=3.0, chunk=2))
+    return stirred(DualText(QACNN(WORDS, width=6, filters=4, scale=3.0), QUERIES, DOCUMENTS, chunk=2))
 
 
 def bi_encoder() -> nn.Module:
@@ -107,17 +107,13 @@ def test_scores_are_inner_products_of_codes(make: Callable[[], DualEncoder]) -> 
     queries, documents = scorer.encode_query(query), scorer.encode_document(ids)
     assert documents.shape[:2] == (2, 2)
     torch.testing.assert_close((queries[:, None] * documents).sum(-1), scorer.score(query, ids))
-    torch.testing.assert_close(documents.norm(dim=-1), torch.ones(2, 2, dtype=torch.double))
 
 
-def test_scale_is_of_the_score() -> None:
+def test_qa_cnn_scores_scaled_cosines() -> None:
     scorer = qa_cnn()
     assert isinstance(scorer, DualText)
-    query, ids = torch.tensor([0]), torch.tensor([[0, 2]])
-    before = scorer.score(query, ids)
-    scorer.scale = 6.0
-    torch.testing.assert_close(scorer.score(query, ids), 2 * before)
-    assert bool((before.abs() <= 3.0).all())
+    every = torch.cat([scorer.encode_query(torch.arange(4)), scorer.encode_document(torch.arange(5))])
+    torch.testing.assert_close(every.square().sum(1), torch.full((9,), 3.0, dtype=torch.double))
 
 
 def test_convolutions_by_hand() -> None:
@@ -128,17 +124,37 @@ def test_convolutions_by_hand() -> None:
             convolution.weight.fill_(1.0)
             convolution.bias.zero_()
     # words 2 3 2: alone 2 -3 2; in twos -1 -1 2.5 with the filler, and 1 of fillers alone
-    assert torch.equal(net(torch.tensor([[2, 3, 2]])), torch.tensor([[2.0, 2.5]]))
+    first = torch.tensor([[2.0, 2.5]])
+    torch.testing.assert_close(net(torch.tensor([[2, 3, 2]])), 20**0.5 * first / first.norm())
     # what is negative everywhere is 0, but for the fillers
-    assert torch.equal(net(torch.tensor([[3]])), torch.tensor([[0.5, 1.0]]))
+    second = torch.tensor([[0.5, 1.0]])
+    torch.testing.assert_close(net(torch.tensor([[3]])), 20**0.5 * second / second.norm())
 
 
 def test_a_word_transformer_begins_as_a_weighted_bag_of_words() -> None:
     torch.manual_seed(0)
-    net = WordTransformer(WEIGHTS, width=8, layers=2, heads=2)
-    expected = torch.stack([(WEIGHTS[row, None] * net.embedding.weight[row]).sum(0) for row in DOCUMENTS])
-    torch.testing.assert_close(net(DOCUMENTS), expected)
-    torch.testing.assert_close(net(DOCUMENTS[:, [1, 0, 2, 3, 4]]), expected)
+    net = WordTransformer(WEIGHTS, width=8, layers=2, heads=2, scale=2.0)
+    bags = torch.stack([(WEIGHTS[row, None].sqrt() * net.embedding.weight[row]).sum(0) for row in DOCUMENTS])
+    torch.testing.assert_close(net(DOCUMENTS), bags / 2)  # sqrt(scale / width)
+    torch.testing.assert_close(net(DOCUMENTS[:, [1, 0, 2, 3, 4]]), bags / 2)
+
+
+def test_a_word_transformer_begins_with_the_importance_of_shared_words() -> None:
+    torch.manual_seed(0)
+    scorer = DualText(WordTransformer(WEIGHTS, width=40_000, layers=0, scale=0.5), QUERIES, DOCUMENTS)
+    scores = scorer.score(torch.tensor([0, 2]), torch.tensor([[0, 1], [2, 0]]))
+    shared = torch.tensor([[WEIGHTS[2] + WEIGHTS[3], 0.0], [WEIGHTS[[5, 6, 7, 8]].sum(), 0.0]])
+    torch.testing.assert_close(scores, 0.5 * shared, atol=0.1, rtol=0)  # noise of about 5 / sqrt(40,000)
+
+
+def test_words_are_left_out_in_training_alone() -> None:
+    net = WordTransformer(WEIGHTS, width=8, layers=0, dropout=0.5)
+    assert torch.equal(net.eval()(DOCUMENTS), net(DOCUMENTS))
+    net.train()
+    torch.manual_seed(0)
+    many = torch.stack([net(DOCUMENTS) for _ in range(4000)])
+    assert not torch.equal(many[0], many[1])
+    torch.testing.assert_close(many.mean(0), net.eval()(DOCUMENTS), atol=0.1, rtol=0)
 
 
 def test_a_trained_word_transformer_reads_the_order_of_words() -> None:
