@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments import config, irgan_results
-from experiments.irgan_setup import Cast, Experiment, check, check_fit, kind_of, load_data, saved_experiment
+from experiments.irgan_cast import Cast
+from experiments.irgan_setup import Experiment, check, check_fit, kind_of, load_data, saved_experiment
 from rl.retrieval.variants import PRESETS, VARIANTS, numbers_for
 from rl.runtime import Engine, InputError, Keeper, Log, Stop, Stopped, checkpoints, closest, exit_codes, rundir
 

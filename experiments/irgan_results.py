@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from experiments import report
-from experiments.irgan_setup import Best, Cast, Experiment
+from experiments.irgan_cast import Best, Cast
+from experiments.irgan_setup import Experiment
 from rl.discriminator import evaluating
 from rl.retrieval import diagnostics
 from rl.retrieval.candidates import ListSampler, PoolSampler, SoftmaxSampler
