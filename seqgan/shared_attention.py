@@ -74,33 +74,25 @@ def attend(
         if asked is not None and name not in HARMLESS:
             raise ValueError(f"attention with {name} cannot share prefixes; use seqgan.sampling.complete")
     columns.attended += 1
-    trunk_keys, trunk_values = columns.trunk[module.layer_idx]
+    trunk_keys, trunk_values = (part.flatten(0, 1) for part in columns.trunk[module.layer_idx])
     rows, heads, _, size = query.shape
-    sentences, groups, places, _ = trunk_keys.shape
-    query = query.reshape(rows, groups, heads // groups, size) * scaling
-    shared = by_sentence(query, sentences) @ trunk_keys.transpose(-1, -2)
+    groups, places = key.shape[1], trunk_keys.shape[1]
+    # rows are [copy, sentence], so all copies of a sentence, head by head, are one batch [sentence and group, copy]
+    copies, batch = rows // len(columns.seen), len(trunk_keys)
+    query = query.reshape(copies, batch, heads // groups, size) * scaling
+    shared = query.transpose(0, 1).reshape(batch, -1, size) @ trunk_keys.transpose(1, 2)
+    own = query.flatten(0, 1) @ key.flatten(0, 1).transpose(1, 2)
+    scores = torch.cat(
+        [shared.view(batch, copies, -1, places), own.view(copies, batch, -1, key.shape[2]).transpose(0, 1)], -1
+    )
     if columns.masked:
-        shared = shared.masked_fill(~columns.seen[:, None, None], -torch.inf)
-    scores = torch.cat([shared, by_sentence(query @ key.transpose(-1, -2), sentences)], -1)
+        unseen = ~columns.seen.repeat_interleave(groups, 0)[:, None, None]
+        scores[..., :places].masked_fill_(unseen, -torch.inf)
     weights = full_precision(scores).softmax(-1).to(value.dtype)
-    found = by_row(weights[..., :places] @ trunk_values, rows) + by_row(weights[..., places:], rows) @ value
-    return found.reshape(rows, 1, heads, size), None
-
-
-def by_sentence(
-    x: Float[Tensor, "rows groups heads any"], sentences: int
-) -> Float[Tensor, "sentences groups queries any"]:
-    """Bring all queries of a sentence together, so that one product serves them."""
-    rows, groups, heads, size = x.shape
-    apart = x.reshape(rows // sentences, sentences, groups, heads, size)
-    return apart.permute(1, 2, 0, 3, 4).reshape(sentences, groups, -1, size)
-
-
-def by_row(x: Float[Tensor, "sentences groups queries any"], rows: int) -> Float[Tensor, "rows groups heads any"]:
-    """Undo `by_sentence`."""
-    sentences, groups, _, size = x.shape
-    apart = x.reshape(sentences, groups, rows // sentences, -1, size)
-    return apart.permute(2, 0, 1, 3, 4).reshape(rows, groups, -1, size)
+    found = weights[..., places:].transpose(0, 1).reshape(rows * groups, -1, key.shape[2]) @ value.flatten(0, 1)
+    shared = weights[..., :places].flatten(1, 2) @ trunk_values
+    found.view(copies, batch, -1, size).add_(shared.view(batch, copies, -1, size).transpose(0, 1))
+    return found.view(rows, 1, heads, size), None
 
 
 @contextmanager
