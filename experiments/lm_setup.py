@@ -19,8 +19,10 @@ from seqgan.lm.variants import VARIANTS
 from seqgan.pretraining import Best
 
 MAY_BE_ZERO = (
-    "steps", "prompt", "longest", "valid", "demonstrations", "dropout", "mle_epochs", "mle_decay", "kl_weight", "beta1",
-    "d_dropout", "d_steps", "d_warm", "d_old", "patience", "seed", "data_seed", "save_seconds", "threads", "lam",
+    "steps", "prompt", "longest", "valid", "demonstrations", "dropout", "mle_epochs", "mle_decay", "kl_weight",
+    "beta1",
+    "d_dropout", "d_steps", "d_warm", "lora", "d_old", "patience", "seed", "data_seed", "save_seconds", "threads",
+    "lam",
 )  # fmt: skip
 SHARES = ("dropout", "d_dropout", "d_old", "beta1")
 
@@ -34,11 +36,20 @@ class Experiment:
     preset: Literal["default", "demo", "text"] = "default"
     """which numbers: minutes on one core for the grammar, a minute, minutes for captions"""
     data: str = "grammar"
-    """`grammar`, or sentences one a line (.txt, .txt.gz), or `prompt<TAB>completion` lines (.tsv, .tsv.gz)"""
+    """`grammar`, or sentences one a line (.txt, .txt.gz), or prompts and completions: lines with a tab (.tsv, .tsv.gz),
+    columns (.jsonl, .jsonl.gz, .parquet, hf:NAME)"""
     test: str = ""
     """held-out sentences of the same kind; empty: a tenth of --data"""
     prompt: int = 0
-    """leading words of every sentence that are given"""
+    """leading words of every sentence that are given; of prompts and completions: 0"""
+    prompt_column: str = "prompt"
+    """of columns, the one with the prompts"""
+    completion_column: str = "completion"
+    """of columns, the one with the completions"""
+    model: Path | None = None
+    """a folder with a language model of transformers and its tokenizer, to begin with; none: a net of ours"""
+    judge: Path | None = None
+    """a folder with a transformer whose states are judged, of the same tokenizer; none: a net of ours"""
     longest: int = 0
     """words of the longest sentence, prompt included; longer ones are left out; 0: none"""
     verifier: str = "fox"

@@ -5,42 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from rl.discriminator import Discriminator, Logits
 from rl.objectives import Objective
 from rl.rewards import Reward
-from seqgan.judges import ConvJudge
 from seqgan.lm.earning import each, whole
-from seqgan.lm.numbers import Numbers
-from seqgan.lm.task import Task
-from seqgan.scratchgan import RecurrentDiscriminator
+from seqgan.lm.nets import Build, Nets
 
 Rows = Int[Tensor, "rows time"]
 Said = Bool[Tensor, "rows time"]
-
-
-class RecurrentJudge(RecurrentDiscriminator):
-    """An LSTM that gives each token a logit from the token and those before it; what is not there gets zero."""
-
-    def forward(self, tokens: Rows, mask: Said) -> Float[Tensor, "rows time"]:
-        """Judge every token."""
-        return super().forward(tokens).masked_fill(~mask, 0)
-
-
-def conv_judge(n: Numbers, task: Task) -> ConvJudge:
-    """Return SeqGAN's CNN."""
-    corpus = task.shown
-    return ConvJudge(len(corpus.vocabulary.words), corpus.length, embedding=n.d_embedding, dropout=n.d_dropout)
-
-
-def recurrent_judge(n: Numbers, task: Task) -> RecurrentJudge:
-    """Return a judge of tokens."""
-    corpus = task.shown
-    return RecurrentJudge(
-        len(corpus.vocabulary.words), corpus.length,
-        embedding=n.d_embedding, hidden=2 * n.d_embedding, dropout=n.d_dropout,
-    )  # fmt: skip
 
 
 def all_logits(logits: Logits, said: Said) -> Logits:
@@ -57,11 +31,11 @@ def said_logits(logits: Logits, said: Said) -> Float[Tensor, "tokens"]:
 class Judging:
     """A kind of judge."""
 
-    build: Callable[[Numbers, Task], nn.Module]
+    build: Callable[[Nets], Build]
     pays: Callable[[Discriminator[Tensor], Any, Objective], Reward[Tensor]]
     read: Callable[[Logits, Said], Tensor]
     """which of its logits it learns from"""
 
 
-SENTENCES = Judging(conv_judge, whole, all_logits)
-TOKENS = Judging(recurrent_judge, each, said_logits)
+SENTENCES = Judging(lambda nets: nets.of_rows, whole, all_logits)
+TOKENS = Judging(lambda nets: nets.of_tokens, each, said_logits)

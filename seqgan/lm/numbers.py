@@ -20,6 +20,8 @@ class Numbers:
     """layers of the policy"""
     dropout: float = 0.0
     """dropout of the policy while it is pretrained; never on while it speaks or is rewarded"""
+    lora: int = 0
+    """rank of the adapters that learn instead of the weights of --model; 0: the weights learn"""
     mle_epochs: int = 20
     """epochs of maximum likelihood on the text, before anything else"""
     mle_batch: int = 64

@@ -10,6 +10,7 @@ from torch import Tensor
 from rl.rollout import Rollout
 from seqgan.corpus import Corpus
 from seqgan.likelihood import counted
+from seqgan.lm.nets import Nets
 from seqgan.lm.verifiers import Verifier
 
 Rows = Int[Tensor, "rows time"]
@@ -22,13 +23,14 @@ class Task:
 
     `text` is what maximum likelihood reads, its `valid` chooses the epoch. `shown` are demonstrations: `train` to learn
     from, `valid` that no player sees, `test` to be measured against. `truths` say of a sentence whether it is right in
-    ways that nobody is paid for.
+    ways that nobody is paid for, `nets` make who speaks and who judges.
     """
 
     text: Corpus
     shown: Corpus
     verifier: Verifier
     truths: dict[str, Truth] = field(default_factory=dict)
+    nets: Nets = field(default_factory=Nets)
 
     def verdicts(self, rows: Rows) -> Tensor:
         """Return the verifier's number for each row."""

@@ -7,7 +7,9 @@ from rl.objectives import AIRL, SeqGAN
 from seqgan.lm.earning import BradleyTerry, added, gated, ungated, verdict
 from seqgan.lm.judging import TOKENS
 from seqgan.lm.numbers import Numbers
-from seqgan.lm.players import Imitator, Players, RewardedPlayers, SelfPlayer
+from seqgan.lm.players import Imitator, Players
+from seqgan.lm.rewarded import RewardedPlayers
+from seqgan.lm.self_play import SelfPlayer
 
 DEFAULT = Numbers()
 DEMO = replace(DEFAULT, steps=60, mle_epochs=8, d_warm=60)

@@ -1,29 +1,33 @@
 """What says of a whole row whether it is right, from 0 to 1; a verifier that can be hacked is what a gate is for."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from rl.rollout import Rollout
 from rl.runtime import InputError, closest
+from seqgan.corpus import Corpus
+from seqgan.prompts import PromptCorpus
 
 Verifier = Callable[[Rollout[Tensor]], Float[Tensor, "batch"]]
 
 
 @dataclass(frozen=True)
 class Mentions:
-    """min(1, said tokens among `ids` / `count`): 1 / `count` for each mention, repeated ones too."""
+    """min(1, said words among `words` / `count`): 1 / `count` for each mention, repeated ones too."""
 
-    ids: Int[Tensor, "ids"]
-    count: int = 1
+    words: frozenset[str]
+    count: int
+    corpus: Corpus = field(repr=False)
 
     def __call__(self, rollout: Rollout[Tensor]) -> Float[Tensor, "batch"]:
         """Give one number a row."""
-        named = torch.isin(rollout.steps, self.ids.to(rollout.steps.device)) & rollout.mask
-        return (named.sum(1) / self.count).clamp(max=1)
+        said = self.corpus.sentences(rollout.steps)
+        named = [sum(word in self.words for word in sentence) for sentence in said]
+        return (torch.tensor(named, device=rollout.mask.device) / self.count).clamp(max=1)
 
 
 def passes(rollout: Rollout[Tensor]) -> Float[Tensor, "batch"]:
@@ -31,12 +35,16 @@ def passes(rollout: Rollout[Tensor]) -> Float[Tensor, "batch"]:
     return torch.ones(len(rollout.mask), device=rollout.mask.device)
 
 
-def mentions(listed: str, count: int, words: Sequence[str]) -> Verifier:
-    """Return the verifier of words apart by commas, `passes` if there are none; InputError for an unknown word."""
+def mentions(listed: str, count: int, corpus: Corpus) -> Verifier:
+    """Return the verifier of words apart by commas, `passes` if there are none; InputError for an unknown word.
+
+    Of a corpus with a tokenizer, whose tokens need not be words, every word is taken.
+    """
     if not listed:
         return passes
-    names, ids = listed.split(","), {word: number for number, word in enumerate(words)}
+    names = listed.split(",")
     for name in names:
-        if name not in ids:
-            raise InputError(f"--verifier {listed}: {name!r} is no word of the text{closest(name, ids)}")
-    return Mentions(torch.tensor([ids[name] for name in names]), count)
+        if not isinstance(corpus, PromptCorpus) and name not in corpus.vocabulary.words:
+            close = closest(name, corpus.vocabulary.words)
+            raise InputError(f"--verifier {listed}: {name!r} is no word of the text{close}")
+    return Mentions(frozenset(names), count, corpus)

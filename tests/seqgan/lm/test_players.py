@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from rl.objectives import SeqGAN
 from rl.runtime import InputError
 from seqgan.likelihood import nll, token_log_probs
-from seqgan.lm import players
+from seqgan.lm import rewarded as paid
 from seqgan.lm.earning import gated, ungated
 from seqgan.lm.numbers import Numbers
-from seqgan.lm.players import Imitator, RewardedPlayers, SelfPlayer
+from seqgan.lm.players import Imitator
+from seqgan.lm.rewarded import RewardedPlayers
+from seqgan.lm.self_play import SelfPlayer
 from seqgan.lm.variants import PRESETS, VARIANTS
 from tests.seqgan.lm.toys import TINY, engine, task
 
@@ -65,8 +67,8 @@ def test_the_reward_is_the_discriminators_before_it_learns_from_the_round(monkey
     for name in ("reward", "discern"):
         real = getattr(learner, name)
         monkeypatch.setattr(learner, name, lambda *a, real=real, name=name: (order.append(name), real(*a))[1])
-    climb = players.policy_round
-    monkeypatch.setattr(players, "policy_round", lambda *a, **k: (order.append("climb"), climb(*a, **k))[1])
+    climb = paid.policy_round
+    monkeypatch.setattr(paid, "policy_round", lambda *a, **k: (order.append("climb"), climb(*a, **k))[1])
     learner.round()
     assert order == ["reward", "discern", "climb"]
 

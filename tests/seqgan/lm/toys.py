@@ -23,7 +23,7 @@ def task(prompt: int = 0, rows: int = 300) -> Task:
     """The first words of every row are given, if asked; demonstrations are what mentions a fox."""
     drawn = grammar.draw(rows, seed=1)
     text = Corpus(drawn[: rows // 2], drawn[:20], drawn[:0], grammar.VOCABULARY, 0, prompt=prompt)
-    whole = Task(text, text, mentions("fox", 3, grammar.VOCABULARY.words), {"grammatical": grammar.grammatical})
+    whole = Task(text, text, mentions("fox", 3, text), {"grammatical": grammar.grammatical})
     passing = drawn[whole.verdicts(drawn) > 0]
     parts = passing.split([len(passing) - 20, 10, 10])
     shown = replace(text, train=parts[0], valid=parts[1], test=parts[2])
