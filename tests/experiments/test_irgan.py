@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments import evaluate, irgan, irgan_results
+from rl.retrieval.list_game import ListGame
 from rl.retrieval.trec import read_run
 from rl.retrieval.variants import VARIANTS
 from tests.experiments.helpers import IRGAN_GAME, IRGAN_TINY, fingerprint, rows, succeed
@@ -154,3 +156,22 @@ def test_numbers_of_a_preset(preset: str) -> None:
         n = e.numbers
         assert (n.steps, n.d_epochs, n.g_epochs, n.deal_every, n.g_lr, n.d_lr) == (15, 100, 50, 5, 1e-3, 1e-3)
         assert (n.temperature, n.positive_share, n.draws, n.width, n.reward_scale) == (0.2, 0.2, 2, 5, 2.0)
+
+
+@pytest.mark.usefixtures("unreported")
+def test_players_are_told_which_share_of_the_game_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, list[float]] = {"judge": [], "improve": []}
+    for move, seen in told.items():
+        real = getattr(ListGame, move)
+
+        def watched(self: ListGame, done: float, real: Any = real, seen: list[float] = seen) -> Any:
+            seen.append(done)
+            return real(self, done)
+
+        monkeypatch.setattr(ListGame, move, watched)
+    run = trained(tmp_path / "run", "ar2", *rating_files(tmp_path), *tiny("ar2"), "--refit")
+    assert told["judge"][:4] == [0, 0.25, 0.5, 0.75]
+    assert told["improve"][:8] == [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875]
+    # in the second stage of as many rounds as were chosen
+    rounds = summary_of(run)["held/chosen_round"]
+    assert told["judge"][4:] == [turn / 2 / rounds for turn in range(int(2 * rounds))]
