@@ -1,5 +1,6 @@
 """Low-rank adapters on a language model: few weights learn, and without them it is its own reference."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,7 +30,9 @@ def with_lora(
         target_modules=list(layers) or "all-linear",
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in policy.model.modules()),  # GPT-2's lie transposed
     )
-    model = get_peft_model(policy.model, config).train(policy.training)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name of old
+        model = get_peft_model(policy.model, config).train(policy.training)
     return CausalLM(model, end=policy.end, pad=policy.pad, prompt=policy.prompt, start=policy.start)
 
 

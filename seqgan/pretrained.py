@@ -156,6 +156,8 @@ class GeneratorModel(GeneratorPreTrained):
         """Read ids or embeddings after what the cache has read; the mask covers both."""
         embedded = self.generator.embedding(input_ids) if inputs_embeds is None else inputs_embeds
         cache = StateCache() if past_key_values is None else past_key_values
+        if not isinstance(cache, StateCache):
+            raise ValueError(f"a generator keeps its state in a StateCache, not in a {type(cache).__name__}")
         read = cache.length + embedded.shape[1]
         whole = embedded.new_ones(len(embedded), read, dtype=torch.bool)
         words = whole if attention_mask is None else attention_mask[:, -read:].bool()
