@@ -124,13 +124,26 @@ def library_rows(source: str, split: str, most: int) -> Iterator[tuple[str, Mapp
 
 def word_tokenizer(texts: Iterable[str], *, at_least: int = 1) -> Any:
     """Return a tokenizer of transformers for words apart by blanks, those of `texts`; the most frequent come first."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    return tokenizer_of(Vocabulary.of((text.split() for text in texts), "word", at_least=at_least))
+
+
+def tokenizer_of(vocabulary: Vocabulary) -> Any:
+    """Return transformers' tokenizer of a text's words or characters; it begins a text with the boundary.
+
+    Raises ValueError for a vocabulary of bare ids.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    words = Vocabulary.of((text.split() for text in texts), "word", at_least=at_least).words
+    if vocabulary.words[: len(SPECIAL)] != SPECIAL:
+        raise ValueError(f"a text's first two words are {', '.join(SPECIAL)}, not {vocabulary.words[:2]}")
     end, unknown = SPECIAL
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token=unknown))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    ids = {word: number for number, word in enumerate(vocabulary.words)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=unknown))
+    if vocabulary.joiner:
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    else:
+        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"), decoders.Fuse()
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{end} $A", special_tokens=[(end, 0)])
     special = {"bos_token": end, "eos_token": end, "pad_token": end, "unk_token": unknown}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, padding_side="left", **special)
