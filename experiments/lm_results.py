@@ -13,20 +13,21 @@ from rl.runtime.weights import digest
 from seqgan.evaluation import measure, measure_sentences, sweep_temperatures
 from seqgan.lm.health import divergence_of
 from seqgan.lm.players import Learner
-from seqgan.lm.task import Task
+from seqgan.lm.task import Task, there
 from seqgan.metrics.instruments import Instruments
 from seqgan.speakers import Speaker
 
 TABLE = (
     "verified", "grammatical", "verified_right", "nll_test", "lm_kn", "reverse_lm_kn", "bleu_4", "self_bleu_4", "fbd",
 )  # fmt: skip
+HEATED = 8  # answers whose tokens are shown one by one
 ROWS = {"measured": "", "start": "mle/", "REAL": "real/"}
 
 
 def summarise(
     run_dir: Path, learner: Learner, task: Task, instruments: Instruments, m: Measurement, chosen: int
 ) -> dict[str, float]:
-    """Write summary.json and curves.json: the policy, its start, and the demonstrations themselves.
+    """Write summary.json, curves.json and heat.json: the policy, its start, and the demonstrations themselves.
 
     What was said is compared with test demonstrations; REAL's own likelihood is theirs, which no model has read.
     """
@@ -55,8 +56,23 @@ def summarise(
         said = learner.speaker(learner.generator).speak(m.sweep_samples)
     summary |= {"kl": divergence_of(said, learner.generator, learner.start), "chosen": float(chosen)}
     write_json(run_dir / "curves.json", {name: found["curve"] for name, found in measured.items()})
+    write_json(run_dir / "heat.json", heat_of(learner, task, m.seed))
     write_json(run_dir / "summary.json", summary)
     return summary
+
+
+def heat_of(learner: Learner, task: Task, seed: int) -> list[list[tuple[str, float]]]:
+    """Return some answers token by token, each token beside what it is worth to the discriminator; none without one."""
+    shown = task.shown
+    with seeded(seed):
+        rows = learner.speaker(learner.generator).speak(HEATED)
+    found = []
+    for row, read, said in zip(rows, there(rows, shown.end, shown.prompt), task.said(rows), strict=True):
+        ids = row[said].tolist()
+        numbers = learner.heat(row[read & ~said].tolist(), ids)
+        words = (shown.vocabulary.words[token] for token in ids)
+        found.append(list(zip(words, numbers, strict=False)))  # no numbers where nobody judges
+    return [row for row in found if row]
 
 
 def show(summary: dict[str, float]) -> str:

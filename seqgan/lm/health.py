@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rl.runtime import seeded
-from seqgan.likelihood import counted, nll, token_log_probs
+from seqgan.likelihood import nll, token_log_probs
 from seqgan.lm.players import Learner
 from seqgan.lm.task import Rows, Task
 from seqgan.metrics.diversity import distinct_n, unique_share
@@ -90,5 +90,4 @@ def shortcuts(fake: Rows, real: Rows, task: Task) -> dict[str, float]:
 
 
 def _ended(rows: Rows, task: Task) -> Tensor:
-    mask = counted(rows, task.shown.end, task.shown.prompt)
-    return ((rows == task.shown.end) & mask).any(1).double()
+    return ((rows == task.shown.end) & task.said(rows)).any(1).double()

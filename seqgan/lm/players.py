@@ -8,12 +8,12 @@ from torch import Tensor
 
 from rl.runtime import Engine
 from rl.runtime.checkpoints import Stateful
-from seqgan.likelihood import counted
 from seqgan.lm.judging import SENTENCES, Judging
 from seqgan.lm.numbers import Numbers
 from seqgan.lm.task import Rows, Task
 from seqgan.players import Duo, trainable
 from seqgan.pretraining import mle_round
+from seqgan.reranking import Ids
 from seqgan.sampling import speak
 from seqgan.speakers import Speaker, prompted
 
@@ -55,6 +55,10 @@ class Learner(Protocol):
         """Return how well the discriminator tells rows that it has not seen; nothing where none learns."""
         ...
 
+    def heat(self, prompt: Ids, said: Ids) -> list[float]:
+        """Return what each token that was said is worth to the discriminator; nothing where none learns."""
+        ...
+
 
 class Student(Duo):
     """What all learners share: nets, demonstrations by prompt, and no discriminator that learns."""
@@ -86,10 +90,6 @@ class Student(Duo):
         with self.engine.autocast():
             return speak(net.eval(), len(real), self.corpus.length, given=given)
 
-    def said(self, rows: Rows) -> Tensor:
-        """Return which tokens were said."""
-        return counted(rows, self.corpus.end, self.corpus.prompt)
-
     def warm(self) -> Metrics:
         """Make a step of the policy on demonstrations, if asked."""
         return self.learn_shown() if self.n.warm_sft else {}
@@ -97,6 +97,10 @@ class Student(Duo):
     def tells(self, real: Rows, fake: Rows) -> dict[str, float]:
         """Return nothing."""
         return {}
+
+    def heat(self, prompt: Ids, said: Ids) -> list[float]:
+        """Return nothing."""
+        return []
 
 
 class Imitator(Student):

@@ -17,6 +17,7 @@ from seqgan.lm.players import Metrics, Student
 from seqgan.lm.rounds import judge_round, policy_round
 from seqgan.lm.task import Rows, Task, there
 from seqgan.lm.values import NoValues, Values
+from seqgan.reranking import Ids
 
 
 class RewardedPlayers(Student):
@@ -72,7 +73,7 @@ class RewardedPlayers(Student):
         rows = n.batch // self.engine.world
         real = self.some_shown(rows // n.group).repeat_interleave(n.group, 0)
         tokens = self.answer(self.generator, real)
-        rollout = Rollout.of(tokens, self.said(tokens)).relabel(self.reward)
+        rollout = Rollout.of(tokens, self.task.said(tokens)).relabel(self.reward)
         rollout = self.values.foresee(self.generator, rollout)
         metrics = {"g/reward": rollout.rewards.sum(1).mean(), "g/length": rollout.mask.float().sum(1).mean()}
         metrics["g/verified"] = self.task.verifier(rollout).mean()
@@ -102,7 +103,7 @@ class RewardedPlayers(Student):
 
     def read(self, logits: Tensor, rows: Rows) -> Tensor:
         """Return the logits that count."""
-        return self.judging.read(logits, self.said(rows))
+        return self.judging.read(logits, self.task.said(rows))
 
     @torch.no_grad()
     def tells(self, real: Rows, fake: Rows) -> dict[str, float]:
@@ -115,6 +116,10 @@ class RewardedPlayers(Student):
             "d/held_out": ((on_real > 0).float().mean() + (on_fake < 0).float().mean()).item() / 2,
             "d/margin": (on_real.mean() - on_fake.mean()).item(),
         }
+
+    def heat(self, prompt: Ids, said: Ids) -> list[float]:
+        """Return what each token adds to the verdict, or a judge of tokens' own logits."""
+        return self.judging.heat(self.discriminator, prompt, said) if self.learns else []
 
 
 def advantages_of(n: Numbers) -> Advantages:

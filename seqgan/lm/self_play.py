@@ -39,7 +39,7 @@ class SelfPlayer(Student):
         real = self.some_shown(n.mle_batch // self.engine.world)
         fake = self.answer(self.opponent, real)
         rows = torch.cat([real, fake])
-        mask = self.said(rows)
+        mask = self.task.said(rows)
         self.generator.eval()
         with self.engine.autocast():
             log_probs = said_log_probs(self.generator, rows, mask).gather(1, rows[mask][:, None])[:, 0]

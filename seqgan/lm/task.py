@@ -32,9 +32,13 @@ class Task:
     truths: dict[str, Truth] = field(default_factory=dict)
     nets: Nets = field(default_factory=Nets)
 
+    def said(self, rows: Rows) -> Bool[Tensor, "rows time"]:
+        """Return which tokens were said."""
+        return counted(rows, self.shown.end, self.shown.prompt)
+
     def verdicts(self, rows: Rows) -> Tensor:
         """Return the verifier's number for each row."""
-        return self.verifier(Rollout.of(rows, counted(rows, self.shown.end, self.shown.prompt)))
+        return self.verifier(Rollout.of(rows, self.said(rows)))
 
     def scores(self, rows: Rows) -> dict[str, float]:
         """Return `verified`, the mean verdict, and the share of rows that each truth holds of.

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import compare, compare_lm, evaluate, gate, lm_data, lm_gan, lm_results, resume
+from experiments import compare, compare_lm, evaluate, gate, lm_data, lm_gan, lm_results, report, resume
 from experiments.lm_gan import parse
 from experiments.lm_setup import Experiment
-from rl.runtime import checkpoints
+from rl.runtime import InputError, checkpoints
 from seqgan.lm.variants import VARIANTS
 from tests.experiments.helpers import Interrupted, call, fingerprint, interrupted, rows, succeed
 
@@ -40,10 +40,21 @@ def test_a_run_leaves_what_every_run_leaves(finished: Path) -> None:
     assert set(json.loads((finished / "curves.json").read_text())) == {"last", "mle"}
     page = (finished / "report.html").read_text()
     assert all(word in page for word in ("verified", "REAL", "the round that is measured", "shortcut/length"))
+    heat = json.loads((finished / "heat.json").read_text())
+    assert 0 < len(heat) <= 8
+    assert page.count('class="heat"') == len(heat)
     logged = rows(finished)
     assert [row["step"] for row in logged] == [1, 2, 3, 4, 5, 6]
     assert ["outside" in row for row in logged] == [False, False, True, False, True, True]
     assert sorted(path.name for path in (finished / "samples").iterdir()) == ["step-5.txt", "step-6.txt"]
+
+
+def test_a_damaged_heat_map_is_named(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "heat.json").write_text("[[1, 2, 3]]")
+    with pytest.raises(InputError, match=r"heat.json: rows of \[word, number\] are expected"):
+        report.write(run)
 
 
 def test_the_round_that_is_measured_is_that_of_the_lowest_outside(finished: Path) -> None:
@@ -161,7 +172,10 @@ def test_long_sentences_are_left_out(tmp_path: Path) -> None:
         ("gad --batch 4 --group 1", "--group 1: a group of one has nobody to be compared with (--advantage)"),
         ("gad --verifier wolf", "--verifier wolf: 'wolf' is no word of the text"),
         ("gad --data {tmp}/none.txt", "{tmp}/none.txt: no such file"),
-        ("gad --data text.pdf", "--data text.pdf: expected grammar, or a .txt, .txt.gz, .tsv or .tsv.gz file"),
+        (
+            "gad --data text.pdf",
+            "--data text.pdf: expected grammar, hf:NAME, or a file that ends with one of .txt, .txt.gz,",
+        ),
         ("gad --data {tmp}/text.txt --test {tmp}/x.tsv", "--test {tmp}/x.tsv: expected the same kind of file as"),
         ("gad --data {tmp}/text.txt --verifier red", "--valid 400: the corpus has 12 sentences"),
         ("gad --data {tmp}/text.txt --verifier dog --valid 3", "--valid 3: {tmp}/text.txt has"),

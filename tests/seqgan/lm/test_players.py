@@ -164,3 +164,21 @@ def test_the_opponent_is_renewed_after_its_turns() -> None:
     second = weights(learner.generator)
     learner.round()
     assert weights(learner.opponent).equal(second)
+
+
+def test_the_heat_of_tokens() -> None:
+    for variant, sums in (("gad", True), ("airl-token", False)):
+        learner: Any = VARIANTS[variant].players(TINY, task(prompt=2), engine())
+        row = learner.task.shown.valid[:1]
+        said = learner.task.said(row)
+        ids = row[said].tolist()
+        numbers = learner.heat(row[0, :2].tolist(), ids)
+        learner.discriminator.eval()
+        whole = learner.judge(row)
+        if sums:
+            none = learner.discriminator(row[:, :2], torch.ones(1, 2).bool())
+            assert len(numbers) == len(ids)
+            assert sum(numbers) == pytest.approx((whole - none).item(), abs=1e-5)
+        else:
+            assert numbers == pytest.approx(whole[said].tolist(), abs=1e-5)
+    assert VARIANTS["sft"].players(TINY, task(), engine()).heat([], [1, 2]) == []
