@@ -21,7 +21,7 @@ MEANING = COMMON | {
     "nll_valid": "nats a token of held-out demonstrations",
     "kl": "divergence from the start, nats a sentence",
     "chosen": "the round that is measured",
-    "d/held_out": "the discriminator's accuracy on demonstrations that it has not seen and fresh answers",
+    "d/held_out": "how often a held-out demonstration has a higher logit than a fresh answer",
     "d/margin": "how much higher its mean logit of the former is",
     "shortcut/length": "accuracy of telling them apart by length alone; 0.5: of no use",
     "shortcut/end": "accuracy of telling them apart by whether they end",

@@ -51,20 +51,21 @@ def instruments_of(task: Task, cache: Path) -> Instruments:
 def health(learner: Learner, task: Task, outside: Outside, *, samples: int, seed: int) -> dict[str, float]:
     """Return what a log of the game holds, of fresh answers to the prompts of held-out demonstrations."""
     held, net = task.shown.valid, learner.generator
+    device = net.head.weight.device
     speaker = PolicySpeaker(net, task.shown.length, held[:, : task.shown.prompt])
     with seeded(seed):
         rows = speaker.speak(samples)
     said, real = task.shown.sentences(rows), task.shown.sentences(held)
     return {
         "outside": outside(said),
-        "nll_valid": nll(net, held.to(net.head.weight.device)),
+        "nll_valid": nll(net, held.to(device)),
         "kl": divergence_of(rows, net, learner.start),
         "unique": unique_share(said),
         "distinct_2": distinct_n(said, 2),
         "self_bleu_3": evaluate_text(said, real, max_order=3)["self_bleu_3"],
         **task.scores(rows),
         **shortcuts(rows, held, task),
-        **learner.tells(held, rows[: len(held)]),
+        **learner.tells(held.to(device), rows[: len(held)].to(device)),
     }
 
 

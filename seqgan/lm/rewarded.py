@@ -80,21 +80,27 @@ class RewardedPlayers(Student):
         for _ in range(n.d_steps if self.learns else 0):
             metrics |= self.discern(tokens, real)
         metrics |= self.values.learn(self.generator, rollout)
+        advantages = self.advantages(rollout, n.group)
         return metrics | policy_round(
-            self.generator, self.start, tokens, rollout.mask, self.advantages(rollout, n.group), self.g_optimizer,
-            self.engine, epochs=n.epochs, minibatch=n.minibatch, clip=n.clip, kl_weight=n.kl_weight, max_norm=n.g_clip,
+            self.generator, self.start, tokens, rollout.mask, advantages, self.g_optimizer, self.engine,
+            epochs=n.epochs, minibatch=max(1, n.minibatch // self.engine.world), clip=n.clip,
+            kl_weight=n.kl_weight, max_norm=n.g_clip,
         )  # fmt: skip
 
     def discern(self, fake: Rows, real: Rows) -> Metrics:
-        """Make one step of the discriminator on fresh pairs and remembered ones; none where nothing passes."""
+        """Make one step of the discriminator on fresh pairs and remembered ones; none where nothing passes.
+
+        All ranks share their pairs: how many pass differs from rank to rank, and all must make the same steps.
+        """
         if self.passing_only:
             passing = self.task.verdicts(fake) > 0
             fake, real = fake[passing], real[passing]
+        fake, real = (self.engine.gather_rows(part) for part in (fake, real))
         if not len(fake):
             return {}
         half = self.n.d_batch // 2 // self.engine.world
         drawn = torch.randint(len(fake), (half - int(half * self.n.d_old),), device=fake.device)
-        self.memory.add(fake[drawn], real[drawn])
+        self.memory.add(*(self.engine.gather_rows(part[drawn]) for part in (fake, real)))
         old_fake, old_real = (part.to(fake.device) for part in self.memory.draw(half - len(drawn)))
         return judge_round(
             self.discriminator, self.judge, self.read, torch.cat([real[drawn], old_real]),
@@ -107,15 +113,13 @@ class RewardedPlayers(Student):
 
     @torch.no_grad()
     def tells(self, real: Rows, fake: Rows) -> dict[str, float]:
-        """Return `d/held_out`, its accuracy on rows that it has not seen, dropout off."""
+        """Return `d/held_out`, how often a real row that it has not seen has the higher logit; dropout off."""
         if not self.learns:
             return {}
         self.discriminator.eval()
-        on_real, on_fake = (self.read(self.judge(rows.to(self.engine.device)), rows) for rows in (real, fake))
-        return {
-            "d/held_out": ((on_real > 0).float().mean() + (on_fake < 0).float().mean()).item() / 2,
-            "d/margin": (on_real.mean() - on_fake.mean()).item(),
-        }
+        on_real, on_fake = (self.read(self.judge(rows), rows) for rows in (real, fake))
+        higher = (on_real[:, None] > on_fake).float().mean()
+        return {"d/held_out": higher.item(), "d/margin": (on_real.mean() - on_fake.mean()).item()}
 
     def heat(self, prompt: Ids, said: Ids) -> list[float]:
         """Return what each token adds to the verdict, or a judge of tokens' own logits."""

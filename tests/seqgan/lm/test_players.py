@@ -124,6 +124,8 @@ def test_a_discriminator_learns_to_tell_and_says_so_of_rows_that_it_has_not_seen
     told = learner.tells(learner.task.shown.valid, fake)
     assert told["d/held_out"] > 0.9
     assert told["d/margin"] > 0
+    assert learner.tells(fake, learner.task.shown.valid)["d/held_out"] == pytest.approx(1 - told["d/held_out"])
+    assert learner.tells(fake, fake)["d/margin"] == 0
 
 
 def test_imitation_raises_the_likelihood_of_demonstrations() -> None:
