@@ -92,6 +92,21 @@ def test_later_passes_stand_still_beyond_the_clip(engine: Engine) -> None:
     assert (again - once).norm() < 0.5 * (free - once).norm()
 
 
+def test_the_policy_that_climbs_is_the_one_that_spoke_without_dropout(engine: Engine) -> None:
+    def after(dropout: float) -> Tensor:
+        net = tiny(0)
+        net.dropout.p = dropout
+        tokens, mask, advantages = said_by(tiny(0))
+        optimizer = torch.optim.SGD(net.parameters(), RATE)
+        policy_round(net.train(), net, tokens, mask, advantages, optimizer, engine, minibatch=12, epochs=2)
+        return weights(net)
+
+    torch.manual_seed(1)
+    plain = after(0.0)
+    torch.manual_seed(1)
+    assert after(0.5).equal(plain)
+
+
 def test_minibatches_hold_every_row_once() -> None:
     parts = list(minibatches(10, 4, torch.device("cpu")))
     assert [len(part) for part in parts] == [4, 4, 2]
