@@ -50,7 +50,7 @@ def measure_and_offer(e: Experiment, cast: Cast, best: Best, turn: int, epoch: i
     if judges(e, cast):
         judged = measure(e, cast, players.discriminator, split)
         measured |= {f"d/{e.select_by}": judged[e.select_by]}
-    return measured | norms(cast) | {"cpu_seconds": cast.clock.seconds}
+    return measured | norms(e, cast) | {"cpu_seconds": cast.clock.seconds}
 
 
 def judges(e: Experiment, cast: Cast) -> bool:
@@ -58,10 +58,11 @@ def judges(e: Experiment, cast: Cast) -> bool:
     return e.numbers.steps > 0 and cast.players.discriminator is not cast.players.generator
 
 
-def norms(cast: Cast) -> dict[str, float]:
+def norms(e: Experiment, cast: Cast) -> dict[str, float]:
     """Return how large the codes of factorisations are: those of a player that only learns popularity die."""
     found = {}
-    for who, net in (("g", cast.players.generator), ("d", cast.players.discriminator)):
+    nets = {"g": cast.players.generator} | ({"d": cast.players.discriminator} if judges(e, cast) else {})
+    for who, net in nets.items():
         if isinstance(net, Factors):
             found |= {f"{who}/norm_{name}": value for name, value in diagnostics.factor_norms(net).items()}
     return found
@@ -110,7 +111,7 @@ def of_players(e: Experiment, cast: Cast) -> dict[str, float]:
     found = measure(e, cast, players.generator, "test")
     if judges(e, cast):
         found |= prefixed("discriminator", measure(e, cast, players.discriminator, "test"))
-    return found | norms(cast) | examined(e, cast)
+    return found | norms(e, cast) | examined(e, cast)
 
 
 def examined(e: Experiment, cast: Cast) -> dict[str, float]:

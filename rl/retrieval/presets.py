@@ -27,13 +27,9 @@ PAIRED_FACTORS: Changes = {"pretrain_epochs": 120, "pretrain_decay": 0.01}
 HARD_FACTORS: Changes = {"pretrain_epochs": 100, "pretrain_lr": 0.02, "pretrain_decay": 0.02}
 """better than what the game starts from, which is to be as good as IRGAN's own start"""
 PLAYED_FACTORS: Changes = {
-    "optimizer": "adam",
-    "d_epochs": 20,
-    "d_lr": 1e-2,
-    "d_decay": 1e-2,
-    "g_epochs": 10,
-    "g_lr": 3e-3,
-}
+    "optimizer": "adam", "d_epochs": 20, "d_lr": 1e-2, "d_decay": 1e-2, "g_epochs": 10, "g_lr": 3e-4,
+    "estimator": "exact",
+}  # fmt: skip
 """by autograd, where an epoch over the factors takes ten times as long as by written derivatives"""
 
 AR2: Changes = {"optimizer": "adam", "d_epochs": 1, "deal_every": 1, "d_decay": 0.0, "adversarial": 0.15}

@@ -128,7 +128,7 @@ VARIANTS = {
         "self-contrast (Deshpande & Khapra 2020): a discriminator draws its own negatives, and is measured",
         alone(telling_apart(SeqGAN())),
         numbers={"negatives": "discriminator", "g_epochs": 0},
-        ratings={"optimizer": "adam", "d_epochs": 10, "d_lr": 3e-3, "d_decay": 1e-2},
+        ratings={"optimizer": "adam", "d_epochs": 10, "d_lr": 1e-3, "d_decay": 1e-2, "temperature": 1.0},
         plays=("steps", "d_epochs"),
     ),
 }
