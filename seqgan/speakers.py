@@ -59,7 +59,7 @@ def prompted(prompts: Int[Tensor, "prompts columns"], rows: int, length: int) ->
 
 @contextmanager
 def tempered(generator: Generator, inverse_temperature: float) -> Iterator[None]:
-    """Multiply the logits by the inverse temperature inside, under another head: its weights may be an embedding too."""
+    """Multiply the logits by the inverse temperature inside, under another head: an embedding may share its weights."""
     head = generator.head
     generator.head = copy.deepcopy(head)
     sharpen(generator, inverse_temperature)
