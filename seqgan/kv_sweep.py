@@ -128,7 +128,7 @@ def roll_out(
             read, columns.active = rows[:active, place - 1], active
             features = step(policy, columns, read, place - unread[:active])
             rows[:active, place] = held(sampler(features)[:, 0], read, policy.end)
-            if active == len(rows) and bool((rows[:, place] == policy.end).all()):
+            if bool((rows[:, place] == policy.end).all()):
                 rows[:, place + 1 :] = policy.end
                 break
     return said

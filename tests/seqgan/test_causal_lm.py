@@ -105,6 +105,8 @@ def test_a_pad_inside_the_sentence_is_a_word() -> None:
     assert (features[0] - features[1]).abs().max() > 1e-2
     inner = [policy.features(torch.tensor([[1, word, 3, 2]]))[:, -1] for word in (4, 2)]
     assert (inner[0] - inner[1]).abs().max() > 1e-2
+    rows = torch.tensor([[1, 4, 4, 2, 4, 1], [4, 1, 4, 4, 4, 2], [4, 4, 4, 4, 4, 1]])  # the last: said after no word
+    torch.testing.assert_close(stepped(policy, rows)[:, 3:], policy.features(rows).detach()[:, 3:], **EQUAL)
 
 
 def test_a_fork_appends_rows_that_go_on_alike() -> None:
