@@ -249,6 +249,18 @@ def test_it_serves_monte_carlo_rewards() -> None:
     assert paid[ended].equal((tokens == 3).sum(-1).float()[ended.any(1)])
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.usefixtures("greedy")
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_gpu_says_the_same(kind: str) -> None:
+    policy, tokens = policy_of(kind, prompt=3, start=2), sentences(3)
+    expected, said = kv_sweep.complete(policy, tokens, 2), kv_sweep.speak(policy, PROMPTS, 2, 9)
+    policy.cuda()
+    assert kv_sweep.complete(policy, tokens.cuda(), 2, max_rows=12).cpu().equal(expected)
+    assert kv_sweep.speak(policy, PROMPTS.cuda(), 2, 9).cpu().equal(said)
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
