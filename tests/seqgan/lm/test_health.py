@@ -53,8 +53,8 @@ def test_shortcuts_by_hand() -> None:
 
 
 def test_what_a_judge_reads() -> None:
-    rows = torch.tensor([[0, 5, 6, 0, 0], [0, 0, 6, 7, 8], [4, 5, 0, 0, 0]])
-    expected = torch.tensor([[0, 1, 1, 1, 0], [0, 0, 1, 1, 1], [1, 1, 1, 0, 0]]).bool()
+    rows = torch.tensor([[0, 5, 6, 0, 0], [0, 0, 6, 7, 8], [4, 5, 0, 0, 0], [4, 0, 6, 0, 0]])
+    expected = torch.tensor([[0, 1, 1, 1, 0], [0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]).bool()
     assert there(rows, end=0, prompt=2).equal(expected)
 
 

@@ -85,6 +85,21 @@ def test_answers_keep_the_prompts_of_their_demonstrations() -> None:
     assert all(tuple(row) in known for row in real.tolist())
 
 
+def test_the_discriminator_learns_demonstrations_as_real_and_answers_as_fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, seen = rewarded(prompt=2), []
+    monkeypatch.setattr(paid, "judge_round", lambda *a: (seen.append((a[3], a[4])), {})[1])
+    real = learner.some_shown(8)
+    fake = real.clone()
+    fake[:, 2:] = 7  # nobody shows that
+    for _ in range(2):
+        learner.discern(fake, real)
+    for on_real, on_fake in seen:
+        assert len(on_real) == len(on_fake) == TINY.d_batch // 2
+        assert (on_fake[:, 2:] == 7).all()
+        assert not (on_real[:, 2:] == 7).all(1).any()
+        assert on_real[:, :2].equal(on_fake[:, :2]), "paired by prompt"
+
+
 def test_under_a_gate_only_what_passes_teaches_the_discriminator() -> None:
     learner = rewarded(compose=gated, passing_only=True)
     learner.task = replace(learner.task, verifier=lambda rollout: torch.zeros(len(rollout.mask)))
