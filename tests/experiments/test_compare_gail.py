@@ -179,9 +179,9 @@ def test_main_prints_the_tables_and_writes_the_page(tmp_path: Path, capsys: pyte
 def test_families_stand_one_after_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [make_run(tmp_path / "a", 0), make_run(tmp_path / "b", 0, variant="seqgan")]
     config = json.loads((folders[1] / "config.json").read_text())
-    (folders[1] / "config.json").write_text(json.dumps(config | {"family": "irgan"}))
+    (folders[1] / "config.json").write_text(json.dumps(config | {"family": "chess"}))
     compare.main([*map(str, folders), "--output", str(tmp_path / "page.html")])
     said = capsys.readouterr()
-    assert "not comparable, family differs: gail (gail); irgan (seqgan)" in said.err
+    assert "not comparable, family differs: gail (gail); chess (seqgan)" in said.err
     assert (tmp_path / "page.html").read_text().count("<h2>At the last step</h2>") == 2
     assert said.out.count("What it took") == 1

@@ -162,7 +162,7 @@ def test_histograms_that_cannot_be_read_are_named(tmp_path: Path, content: str, 
 def test_a_family_that_has_no_sections_of_its_own_shows_summary_and_metrics(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     description = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(description | {"family": "irgan"}))
+    (run / "config.json").write_text(json.dumps(description | {"family": "chess"}))
     log(run)
     finish(run)
     text = report.write(run).read_text()

@@ -122,8 +122,8 @@ def test_samples_may_be_empty_sentences(tmp_path: Path) -> None:
     [
         ("s.txt", b"a\n \nb\n", ":2: empty sentence"),
         ("s.txt", b"a\n\n\n", ":2: empty sentence"),
-        ("s.txt", b"", ": no sentence"),
-        ("s.txt", b"\n", ": no sentence"),
+        ("s.txt", b"", ": nothing in it"),
+        ("s.txt", b"\n", ": nothing in it"),
         ("s.txt", "a\nb\u00e4c".encode() + b"\xff\n", ":2:4: not UTF-8 (byte 0xff)"),
         ("s.txt", b"\xff", ":1:1: not UTF-8 (byte 0xff)"),
         ("s.txt.gz", b"not gzip", ": damaged gzip"),
