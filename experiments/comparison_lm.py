@@ -37,11 +37,12 @@ def sections(groups: Sequence[Group]) -> list[Section]:
 
 
 def table(groups: Sequence[Group]) -> Table:
-    """Return one row for each group, one for all starts and one for REAL."""
+    """Return one row for each group, one for all starts and one for REAL; a start that runs share counts once."""
     runs = [run for group in groups for run in group.runs]
     keys = [key for key in KEYS if any(key in run.summary for run in runs)]
     rows = [(group.name, [str(len(group.runs)), *cells(group.runs, keys)]) for group in groups]
-    rows += [(name, ["", *cells(runs, [prefix + key for key in keys])]) for prefix, name in ROWS.items()]
+    starts = list({(run.description["seed"], run.summary.get("mle/nll_test")): run for run in runs}.values())
+    rows += [(name, ["", *cells(starts, [prefix + key for key in keys])]) for prefix, name in ROWS.items()]
     return Table("", ["n", *keys], [("", rows)], NOTE)
 
 

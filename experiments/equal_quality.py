@@ -11,7 +11,8 @@ from experiments.page import number
 from experiments.records import Point, Run
 from experiments.statistics import FEWEST, Interval, interval, read_curve, widest
 
-CONTROLS = ("seqgan-constant", "seqgan-noise", "trust", "mle")  # variants that no discriminator pays
+# variants that no discriminator pays
+CONTROLS = ("seqgan-constant", "seqgan-noise", "trust", "rlvr", "rlvr-kl", "sft", "mle")
 
 
 def start_of(run: Run, runs: Sequence[Run]) -> tuple[Point, list[Point]]:

@@ -78,9 +78,9 @@ def train(e: Experiment, task: Task, cast: Cast, run_dir: Path, checkpoint: Path
         stop.at_once = True
         if stop.requested:  # it came after the last round
             raise Stopped(stop.requested)
-        cast.settle(e)
+        chosen = cast.settle(e)
         if engine.is_main:
-            lm_results.finish(run_dir, players, task, cast.instruments, measurement(e), cast.choice.round)
+            lm_results.finish(run_dir, players, task, cast.instruments, measurement(e), chosen)
 
 
 def look(e: Experiment, task: Task, cast: Cast, step: int) -> dict[str, float]:
@@ -97,8 +97,8 @@ def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str,
     cast = Cast(e, task, engine)
     parts = {"origin": cast.origin, "choice": cast.choice} | cast.players.parts()
     checkpoints.restore(folder, parts, partial=True)
-    cast.settle(e)
-    return lm_results.summarise(run_dir, cast.players, task, cast.instruments, measurement(e), cast.choice.round)
+    chosen = cast.settle(e)
+    return lm_results.summarise(run_dir, cast.players, task, cast.instruments, measurement(e), chosen)
 
 
 def parse(arguments: Sequence[str]) -> Experiment:

@@ -129,10 +129,12 @@ class Cast:
         }
         return stateful | self.players.parts() | {"log": log}
 
-    def settle(self, e: Experiment) -> None:
-        """Let the chosen round be measured."""
-        if e.numbers.pick == "best":
-            self.players.generator.load_state_dict(self.choice.weights)
+    def settle(self, e: Experiment) -> int:
+        """Let the chosen round be measured, and return it."""
+        if e.numbers.pick == "last":
+            return self.choice.last
+        self.players.generator.load_state_dict(self.choice.weights)
+        return self.choice.round
 
 
 def measurement(e: Experiment) -> Measurement:

@@ -3,14 +3,16 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from experiments import compare, compare_lm, evaluate, gate, lm_data, lm_gan, lm_results, report, resume
+from experiments import compare, compare_lm, evaluate, gate, lm_data, lm_frontier, lm_gan, lm_results, report, resume
 from experiments.lm_gan import parse
-from experiments.lm_setup import Experiment
-from rl.runtime import InputError, checkpoints
+from experiments.lm_setup import Cast, Experiment
+from rl.runtime import Engine, InputError, checkpoints
 from seqgan.lm.variants import VARIANTS
 from tests.experiments.helpers import Interrupted, call, fingerprint, interrupted, rows, succeed
 
@@ -61,6 +63,19 @@ def test_the_round_that_is_measured_is_that_of_the_lowest_outside(finished: Path
     looks = {row["step"] - 3: row["outside"] for row in rows(finished) if "outside" in row}
     chosen = json.loads((finished / "summary.json").read_text())["chosen"]
     assert chosen == min(looks, key=lambda step: looks[step])
+
+
+@pytest.mark.parametrize(("pick", "chosen"), [("best", 1), ("last", 2)])
+def test_the_policy_of_the_chosen_round_is_the_one_that_is_measured(tmp_path: Path, pick: str, chosen: int) -> None:
+    e = parse(["sft", *SMALL, "--pick", pick, "--cache", str(tmp_path)])
+    cast = Cast(e, lm_data.load_task(e), Engine(e.runtime, 0))
+    weight, kept = cast.players.generator.head.weight, {}
+    for round_, loss in ((1, 5.0), (2, 6.0)):
+        torch.nn.init.normal_(weight)
+        kept[round_] = weight.detach().clone()
+        cast.choice.measure(cast.players.generator, loss, round_)
+    assert cast.settle(e) == chosen
+    assert weight.equal(kept[chosen])
 
 
 def test_evaluate_repeats_the_summary_and_compare_reads_it(finished: Path, tmp_path: Path) -> None:
@@ -252,14 +267,29 @@ def test_a_run_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_gates_table_and_figure(finished: Path, tmp_path: Path) -> None:
-    run = gate.records.read(finished)
-    several = {variant: [run] * 3 for variant in gate.METHODS}
-    numbers = gate.numbers(several)
-    table = gate.markdown("honest", numbers)
-    assert len(table.splitlines()) == 2 + len(gate.METHODS) + 1
-    value = run.summary["verified"]
-    assert f"| verifier | {run.summary['grammatical']:.3f} [" in table
-    assert f"{value:.3f} [{value:.3f}, {value:.3f}]" in table
-    gate.draw({"hackable": numbers, "honest": numbers}, 3, tmp_path / "docs/gate.png")
+    numbers = {"grammatical": 0.1, "verified": 0.2, "verified_right": 0.3}
+    real = {f"real/{key}": value + 0.5 for key, value in numbers.items()}
+    start = {f"mle/{key}": 0.9 for key in numbers}
+    run = replace(gate.records.read(finished), summary=numbers | real | start)
+    several = {variant: [replace(run, summary=run.summary | {"verified": 0.2 + i / 10}) for i in range(3)]
+               for variant in gate.METHODS}  # fmt: skip
+    rows = gate.numbers(several)
+    table = gate.markdown("honest", rows).splitlines()
+    assert len(table) == 2 + len(gate.METHODS) + 1
+    # 0.2, 0.3, 0.4: 4.303 * 0.1 / sqrt(3) to each side
+    assert table[3] == "| verifier | 0.100 [0.100, 0.100] | 0.300 [0.052, 0.548] | 0.300 [0.300, 0.300] |"
+    assert table[-1] == "| demonstrations | 0.600 | 0.700 | 0.800 |"
+    gate.draw({"hackable": rows, "honest": rows}, 3, tmp_path / "docs/gate.png")
     assert (tmp_path / "docs/gate.png").stat().st_size > 10_000
     assert set(gate.METHODS) <= set(VARIANTS)
+
+
+def test_the_picture_of_frontiers(finished: Path, tmp_path: Path) -> None:
+    out = succeed(lm_frontier.main, finished, "--output", tmp_path / "docs/frontier.png")
+    summary = json.loads((finished / "summary.json").read_text())
+    table = out.splitlines()
+    assert table[2].startswith(f"| varl | {summary['verified']:.3f} | {summary['nll_test']:.3f} |")
+    assert table[3].startswith(f"| start | {summary['mle/verified']:.3f} | {summary['mle/nll_test']:.3f} |")
+    assert summary["mle/nll_test"] != summary["nll_test"]
+    assert (tmp_path / "docs/frontier.png").stat().st_size > 10_000
+    assert call(lm_frontier.main).err == "error: command line: name at least one run's folder\n"

@@ -37,7 +37,7 @@ def test_the_head_learns_what_is_to_come_and_the_policy_stands_still() -> None:
     before = [weight.clone() for weight in net.parameters()]
     values = Values(8, engine(), lr=0.03, lam=0.95)
     losses = [values.learn(net, values.foresee(net, rollout))["value/loss"].item() for _ in range(200)]
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
     assert all(a.equal(b) for a, b in zip(before, net.parameters(), strict=True))
     advantages, _ = gae(values.foresee(net, rollout), 1.0, 1.0)
     assert abs(advantages[rollout.mask].mean().item()) < 0.1
