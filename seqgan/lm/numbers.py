@@ -8,7 +8,7 @@ from typing import Literal
 class Numbers:
     """The numbers of a run with demonstrations; each is a flag."""
 
-    steps: int = 300
+    steps: int = 500
     """rounds; of SFT and SPIN, updates"""
     generator: Literal["lstm", "transformer"] = "lstm"
     """which net speaks"""
