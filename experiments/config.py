@@ -45,6 +45,45 @@ COMPLAINTS = (  # what tyro says, and what is made of it
 )
 
 
+def of_command_line(
+    arguments: Sequence[str],
+    family: str,
+    presets: Collection[str],
+    rows: Callable[[str], Mapping[str, tuple[str, T]]],
+    check: Callable[[T], None],
+    about: str | None,
+) -> T:
+    """Return the experiment that a command line asks for. Raises InputError in one line.
+
+    Args:
+        arguments: variant and flags.
+        family: the script in `experiments/`.
+        presets: names that `--preset` may have.
+        rows: from a preset to each variant's summary and experiment.
+        check: raises InputError for a setting out of its range.
+        about: what `--help` says of the script.
+    """
+    preset = peek(arguments, "--preset", default="default")
+    if preset not in presets:
+        raise InputError(f"--preset {preset}: no such preset{closest(preset, presets)}")
+    e = parse(rows(preset), arguments, prog=f"python -m experiments.{family}", description=about or "")
+    check(e)
+    return e
+
+
+def of_run(kind: type[T], variants: Collection[str], check: Callable[[T], None], run_dir: Path, saved: Any) -> T:
+    """Return the experiment of a run. Raises InputError naming the file and the setting that is wrong."""
+    place = run_dir / "config.json"
+    e = from_json(kind, saved, place=place)
+    if (variant := typing.cast(Any, e).variant) not in variants:
+        raise InputError(f"{place}: config.variant: {variant!r} is no variant{closest(variant, variants)}")
+    try:
+        check(e)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+    return e
+
+
 def peek(arguments: Sequence[str], flag: str, *, default: str) -> str:
     """Return the value of a flag that decides the defaults of others."""
     for place, argument in enumerate(arguments):

@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from experiments import config, gail_results
+from experiments import config, gail_results, launch
 from experiments.gail_setup import ENV, Cast, Experiment, check, discount, rounds, saved_experiment
 from rl.control import cloning, ppo, sac, td3, trpo
 from rl.control.earning import Ends
@@ -17,7 +16,7 @@ from rl.control.spaces import Actions
 from rl.control.transitions import Transitions
 from rl.control.variants import PRESETS, VARIANTS, Numbers, numbers_for
 from rl.rollout import Rollout
-from rl.runtime import Engine, InputError, Keeper, Log, Stop, Stopped, checkpoints, closest, exit_codes, rundir
+from rl.runtime import Engine, Keeper, Log, Stop, Stopped, checkpoints, exit_codes
 
 Metrics = dict[str, Tensor]
 FAMILY = "gail"
@@ -33,7 +32,7 @@ def train(e: Experiment, cast: Cast, engine: Engine, run_dir: Path, checkpoint: 
         if checkpoint is not None:
             checkpoints.restore(checkpoint, cast.parts(log))
         else:
-            log.load_state_dict({"offset": 0, "seconds": 0.0, "step": 0})  # rows of a run that died before it saved
+            log.begin()
 
         # 1. Copy: the statistics of what the expert saw, and its actions if that is asked for.
         for _ in at.loop("prepare", 1):
@@ -182,45 +181,37 @@ def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str,
 
 def parse(arguments: Sequence[str]) -> Experiment:
     """Return the experiment that the command line asks for; raise InputError in one line."""
-    preset, env = config.peek(arguments, "--preset", default="default"), config.peek(arguments, "--env", default=ENV)
-    if preset not in PRESETS:
-        raise InputError(f"--preset {preset}: no such preset{closest(preset, PRESETS)}")
-    rows = {
-        name: (row.summary, Experiment(name, numbers_for(name, env, preset), preset))  # type: ignore[arg-type]
-        for name, row in VARIANTS.items()
-    }
-    experiment = config.parse(rows, arguments, prog="python -m experiments.gail", description=__doc__ or "")
-    check(experiment)
-    return experiment
+    env = config.peek(arguments, "--env", default=ENV)
+
+    def rows(preset: str) -> dict[str, tuple[str, Experiment]]:
+        return {
+            name: (row.summary, Experiment(name, numbers_for(name, env, preset), preset))  # type: ignore[arg-type]
+            for name, row in VARIANTS.items()
+        }
+
+    return config.of_command_line(arguments, FAMILY, PRESETS, rows, check, __doc__)
+
+
+def steps_made(e: Experiment, checkpoint: Path) -> int:
+    """Return the steps that a checkpoint has made; those that only fill up the last round of `e` do not count."""
+    made = int(checkpoint.name.removeprefix("step-"))
+    whole = rounds(e.numbers) * e.numbers.envs * e.numbers.horizon
+    return min(made, e.numbers.steps) if made <= whole else made
+
+
+def ready(e: Experiment, engine: Engine, checkpoint: Path | None = None) -> launch.Train:
+    """Return how to train, with all that it needs; raise InputError for what does not fit."""
+    return partial(train, e, Cast(e, engine), engine)
 
 
 def resume(run_dir: Path, saved: dict[str, object], *, steps: int | None) -> None:
     """Continue a run from its newest good checkpoint, to `steps` in the environment if that is given."""
-    e = saved_experiment(run_dir, saved)
-    if steps is not None:
-        e = replace(e, numbers=replace(e.numbers, steps=steps))
-    engine = Engine(e.runtime, e.seed)
-    with rundir.lock(run_dir):
-        checkpoint = checkpoints.newest(run_dir) if checkpoints.steps(run_dir) else None
-        begun = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
-        if rounds(e.numbers) * e.numbers.envs * e.numbers.horizon < begun:
-            raise InputError(f"--steps {e.numbers.steps}: the run has made {begun} steps by {checkpoint}")
-        cast = Cast(e, engine)
-        if steps is not None and engine.is_main:
-            rundir.write_json(run_dir / "config.json", rundir.read_config(run_dir) | {"config": config.to_json(e)})
-        train(e, cast, engine, run_dir, checkpoint)
+    launch.resume(saved_experiment(run_dir, saved), run_dir, steps, ready, steps_made)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Start a run in a folder of its own."""
-    e = parse(arguments)
-    engine = Engine(e.runtime, e.seed)  # first: from here on the ranks know each other
-    cast = Cast(e, engine)  # bad input ends here, before a folder is made
-    run_dir = rundir.create(e.run_dir, FAMILY, e.variant, config.to_json(e), e.seed)
-    if engine.is_main:
-        print(f"run: {run_dir}", flush=True)
-    with rundir.lock(run_dir):
-        train(e, cast, engine, run_dir)
+    launch.start(FAMILY, parse(arguments), ready)
 
 
 if __name__ == "__main__":

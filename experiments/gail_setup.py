@@ -28,7 +28,7 @@ from rl.control.spaces import Actions, Observations
 from rl.control.td3 import TD3Agent, TD3Optimizer
 from rl.control.variants import VARIANTS, Numbers
 from rl.penalties import GradientPenalty, NoPenalty
-from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkpoints, closest, rundir, warn
+from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, checkpoints, rundir, warn
 
 MAY_BE_ZERO = (
     "steps", "trajectories", "random_steps", "clone_updates", "warm_rounds", "d_ratio", "d_penalty", "d_target",
@@ -232,12 +232,4 @@ def check(e: Experiment) -> None:
 
 def saved_experiment(run_dir: Path, saved: dict[str, object]) -> Experiment:
     """Return the experiment of a run; raise InputError naming the file and the setting that is wrong."""
-    place = run_dir / "config.json"
-    e = config.from_json(Experiment, saved, place=place)
-    if e.variant not in VARIANTS:
-        raise InputError(f"{place}: config.variant: {e.variant!r} is no variant{closest(e.variant, VARIANTS)}")
-    try:
-        check(e)
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None
-    return e
+    return config.of_run(Experiment, VARIANTS, check, run_dir, saved)

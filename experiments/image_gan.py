@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from experiments import config, image_results
+from experiments import config, image_results, launch
 from experiments.image_setup import (
     Cast,
     Experiment,
@@ -19,7 +19,7 @@ from experiments.image_setup import (
 )
 from image_gans.latent import discriminator_round, generator_round
 from image_gans.variants import PRESETS, VARIANTS, numbers_for
-from rl.runtime import Engine, InputError, Keeper, Log, Stop, Stopped, checkpoints, closest, exit_codes, rundir
+from rl.runtime import Engine, Keeper, Log, Stop, Stopped, checkpoints, exit_codes, turns_begun
 
 FAMILY = "image_gan"
 
@@ -32,7 +32,7 @@ def train(e: Experiment, cast: Cast, run_dir: Path, checkpoint: Path | None = No
         if checkpoint is not None:
             checkpoints.restore(checkpoint, cast.parts(log))
         else:
-            log.load_state_dict({"offset": 0, "seconds": 0.0, "step": 0})  # rows of a run that died before it saved
+            log.begin()
         log.progress("classifier", 0, 1)
         with cast.clock.stopped():
             reference = reference_of(e, cast)
@@ -78,61 +78,42 @@ def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str,
     checkpoints.restore(folder, {name: getattr(cast, name) for name in names}, partial=True)
     with cast.clock.stopped():
         reference = reference_of(e, cast)
-    return image_results.summarise(run_dir, e, cast, reference, rounds_begun(folder))
+    return image_results.summarise(run_dir, e, cast, reference, steps_made(folder))
 
 
 def parse(arguments: Sequence[str]) -> Experiment:
     """Return the experiment that the command line asks for; raise InputError in one line."""
-    preset = config.peek(arguments, "--preset", default="default")
-    data = config.peek(arguments, "--data", default="digits")
-    if preset not in PRESETS:
-        raise InputError(f"--preset {preset}: no such preset{closest(preset, PRESETS)}")
-    rows = {
-        name: (row.summary, Experiment(name, numbers_for(name, kind_of(data), preset), preset))  # type: ignore[arg-type]
-        for name, row in VARIANTS.items()
-    }
-    experiment = config.parse(rows, arguments, prog="python -m experiments.image_gan", description=__doc__ or "")
-    check(experiment)
-    return experiment
+    kind = kind_of(config.peek(arguments, "--data", default="digits"))
+
+    def rows(preset: str) -> dict[str, tuple[str, Experiment]]:
+        return {
+            name: (row.summary, Experiment(name, numbers_for(name, kind, preset), preset))  # type: ignore[arg-type]
+            for name, row in VARIANTS.items()
+        }
+
+    return config.of_command_line(arguments, FAMILY, PRESETS, rows, check, __doc__)
 
 
-def rounds_begun(checkpoint: Path) -> int:
+def steps_made(checkpoint: Path) -> int:
     """Return the generator's steps that a checkpoint has made."""
-    outer = checkpoints.load(checkpoint)["at"]["path"][0]
-    return int(outer["turn"] if outer["loop"] == "steps" else dict(outer["finished"]).get("steps", 0))
+    return turns_begun(checkpoints.load(checkpoint)["at"], "steps")
+
+
+def ready(e: Experiment, engine: Engine, checkpoint: Path | None = None) -> launch.Train:
+    """Return how to train, with all that it needs; raise InputError for what does not fit."""
+    data = load_data(e)
+    check_fit(e, data, engine)
+    return partial(train, e, Cast(e, data, engine))
 
 
 def resume(run_dir: Path, saved: dict[str, object], *, steps: int | None) -> None:
     """Continue a run from its newest good checkpoint, to `steps` of the generator if that is given."""
-    e = saved_experiment(run_dir, saved)
-    if steps is not None:
-        e = replace(e, numbers=replace(e.numbers, steps=steps))
-    engine = Engine(e.runtime, e.seed)
-    with rundir.lock(run_dir):
-        checkpoint = checkpoints.newest(run_dir) if checkpoints.steps(run_dir) else None
-        begun = rounds_begun(checkpoint) if checkpoint else 0
-        if e.numbers.steps < begun:
-            raise InputError(f"--steps {e.numbers.steps}: the run has made {begun} steps by {checkpoint}")
-        data = load_data(e)
-        check_fit(e, data, engine)
-        cast = Cast(e, data, engine)
-        if steps is not None and engine.is_main:
-            rundir.write_json(run_dir / "config.json", rundir.read_config(run_dir) | {"config": config.to_json(e)})
-        train(e, cast, run_dir, checkpoint)
+    launch.resume(saved_experiment(run_dir, saved), run_dir, steps, ready, lambda e, checkpoint: steps_made(checkpoint))
 
 
 def main(arguments: Sequence[str]) -> None:
     """Start a run in a folder of its own."""
-    e = parse(arguments)
-    engine = Engine(e.runtime, e.seed)  # first: from here on the ranks know each other
-    data = load_data(e)
-    check_fit(e, data, engine)  # bad input ends here, before a folder is made
-    cast = Cast(e, data, engine)
-    run_dir = rundir.create(e.run_dir, FAMILY, e.variant, config.to_json(e), e.seed)
-    if engine.is_main:
-        print(f"run: {run_dir}", flush=True)
-    with rundir.lock(run_dir):
-        train(e, cast, run_dir)
+    launch.start(FAMILY, parse(arguments), ready)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from image_gans.metrics.evaluation import Reference
 from image_gans.numbers import Facts, Numbers
 from image_gans.samples import as_floats
 from image_gans.variants import VARIANTS
-from rl.runtime import Average, Engine, InputError, Log, Meter, Position, Runtime, Shuffled, checkpoints, closest
+from rl.runtime import Average, Engine, InputError, Log, Meter, Position, Runtime, Shuffled, checkpoints
 
 MAY_BE_ZERO = (
     "steps", "size", "channels", "beta1", "lr_decay", "average", "penalty_weight", "slope", "term_weight",
@@ -204,12 +204,4 @@ def reference_of(e: Experiment, cast: Cast) -> Reference:
 
 def saved_experiment(run_dir: Path, saved: dict[str, object]) -> Experiment:
     """Return the experiment of a run; raise InputError naming the file and the setting that is wrong."""
-    place = run_dir / "config.json"
-    e = config.from_json(Experiment, saved, place=place)
-    if e.variant not in VARIANTS:
-        raise InputError(f"{place}: config.variant: {e.variant!r} is no variant{closest(e.variant, VARIANTS)}")
-    try:
-        check(e)
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None
-    return e
+    return config.of_run(Experiment, VARIANTS, check, run_dir, saved)

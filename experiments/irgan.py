@@ -2,14 +2,14 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from experiments import config, irgan_results
+from experiments import config, irgan_results, launch
 from experiments.irgan_cast import Cast
 from experiments.irgan_setup import Experiment, check, check_fit, kind_of, load_data, saved_experiment
 from rl.retrieval.variants import PRESETS, VARIANTS, numbers_for
-from rl.runtime import Engine, InputError, Keeper, Log, Stop, Stopped, checkpoints, closest, exit_codes, rundir
+from rl.runtime import Engine, InputError, Keeper, Log, Stop, Stopped, checkpoints, exit_codes, turns_begun
 
 FAMILY = "irgan"
 
@@ -20,7 +20,7 @@ def train(e: Experiment, cast: Cast, run_dir: Path, checkpoint: Path | None = No
         if checkpoint is not None:
             checkpoints.restore(checkpoint, cast.parts(log))
         else:
-            log.load_state_dict({"offset": 0, "seconds": 0.0, "step": 0})  # rows of a run that died before it saved
+            log.begin()
         keeper = learn(e, cast, Keeper(run_dir, cast.parts(log), stop, seconds=e.save_seconds), log, stage=0)
         if e.refit:
             for _ in cast.at.loop("choose", 1):
@@ -109,18 +109,16 @@ def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str,
 
 def parse(arguments: Sequence[str]) -> Experiment:
     """Return the experiment that the command line asks for; raise InputError in one line."""
-    preset = config.peek(arguments, "--preset", default="default")
-    if preset not in PRESETS:
-        raise InputError(f"--preset {preset}: no such preset{closest(preset, PRESETS)}")
     data = config.peek(arguments, "--data", default="synthetic")
     kind = kind_of(data, config.peek(arguments, "--format", default="auto"))
-    rows = {
-        name: (row.summary, Experiment(name, numbers_for(name, kind, preset), preset))  # type: ignore[arg-type]
-        for name, row in VARIANTS.items()
-    }
-    experiment = config.parse(rows, arguments, prog="python -m experiments.irgan", description=__doc__ or "")
-    check(experiment)
-    return experiment
+
+    def rows(preset: str) -> dict[str, tuple[str, Experiment]]:
+        return {
+            name: (row.summary, Experiment(name, numbers_for(name, kind, preset), preset))  # type: ignore[arg-type]
+            for name, row in VARIANTS.items()
+        }
+
+    return config.of_command_line(arguments, FAMILY, PRESETS, rows, check, __doc__)
 
 
 def stage_of(checkpoint: Path) -> int:
@@ -128,46 +126,29 @@ def stage_of(checkpoint: Path) -> int:
     return int(checkpoints.load(checkpoint)["plan"].get("stage", 0))
 
 
-def rounds_begun(checkpoint: Path) -> int:
-    """Return the rounds that a checkpoint has begun."""
-    outer = checkpoints.load(checkpoint)["at"]["path"][0]
-    if outer["loop"] == "rounds":
-        return int(outer["turn"] + 1)
-    return int(dict(outer["finished"]).get("rounds", 0))
+def rounds_begun(e: Experiment, checkpoint: Path) -> int:
+    """Return the rounds that a checkpoint has made, one under way included."""
+    return turns_begun(checkpoints.load(checkpoint)["at"], "rounds")
+
+
+def ready(e: Experiment, engine: Engine, checkpoint: Path | None = None) -> launch.Train:
+    """Return how to train, with all that it needs; raise InputError for what does not fit."""
+    data = load_data(e)
+    check_fit(e, data, engine)
+    return partial(train, e, Cast(e, data, engine, stage_of(checkpoint) if checkpoint else 0))
 
 
 def resume(run_dir: Path, saved: dict[str, object], *, steps: int | None) -> None:
     """Continue a run from its newest good checkpoint, to `steps` rounds if that is given."""
     e = saved_experiment(run_dir, saved)
-    if steps is not None:
-        if e.refit:
-            raise InputError(f"--steps {steps}: a run with --refit has its rounds chosen; start another")
-        e = replace(e, numbers=replace(e.numbers, steps=steps))
-    engine = Engine(e.runtime, e.seed)
-    with rundir.lock(run_dir):
-        checkpoint = checkpoints.newest(run_dir) if checkpoints.steps(run_dir) else None
-        begun = rounds_begun(checkpoint) if checkpoint else 0
-        if not e.refit and e.numbers.steps < begun:
-            raise InputError(f"--steps {e.numbers.steps}: the run has begun round {begun} by {checkpoint}")
-        data = load_data(e)
-        check_fit(e, data, engine)
-        cast = Cast(e, data, engine, stage_of(checkpoint) if checkpoint else 0)
-        if steps is not None:
-            rundir.write_json(run_dir / "config.json", rundir.read_config(run_dir) | {"config": config.to_json(e)})
-        train(e, cast, run_dir, checkpoint)
+    if e.refit and steps is not None:
+        raise InputError(f"--steps {steps}: a run with --refit has its rounds chosen; start another")
+    launch.resume(e, run_dir, steps, ready, rounds_begun)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Start a run in a folder of its own."""
-    e = parse(arguments)
-    engine = Engine(e.runtime, e.seed)
-    data = load_data(e)
-    check_fit(e, data, engine)  # bad input ends here, before a folder is made
-    cast = Cast(e, data, engine)
-    run_dir = rundir.create(e.run_dir, FAMILY, e.variant, config.to_json(e), e.seed)
-    print(f"run: {run_dir}", flush=True)
-    with rundir.lock(run_dir):
-        train(e, cast, run_dir)
+    launch.start(FAMILY, parse(arguments), ready)
 
 
 if __name__ == "__main__":

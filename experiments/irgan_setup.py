@@ -16,7 +16,7 @@ from rl.retrieval.ratings import ratings
 from rl.retrieval.relevance import Relevance
 from rl.retrieval.synthetic import synthetic
 from rl.retrieval.variants import VARIANTS
-from rl.runtime import Engine, InputError, Runtime, closest
+from rl.runtime import Engine, InputError, Runtime
 
 MAY_BE_ZERO = (
     "steps", "lr_decay", "pretrain_epochs", "pretrain_decay", "layers", "d_layers", "d_width", "d_epochs", "d_decay",
@@ -155,12 +155,4 @@ def check_fit(e: Experiment, data: Collection, engine: Engine) -> None:
 
 def saved_experiment(run_dir: Path, saved: dict[str, object]) -> Experiment:
     """Return the experiment of a run; raise InputError naming the file and the setting that is wrong."""
-    place = run_dir / "config.json"
-    e = config.from_json(Experiment, saved, place=place)
-    if e.variant not in VARIANTS:
-        raise InputError(f"{place}: config.variant: {e.variant!r} is no variant{closest(e.variant, VARIANTS)}")
-    try:
-        check(e)
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None
-    return e
+    return config.of_run(Experiment, VARIANTS, check, run_dir, saved)

@@ -2,14 +2,14 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from experiments import config, lm_results, text_results
+from experiments import config, launch, lm_results, text_results
 from experiments.lm_data import load_task
-from experiments.lm_setup import MAY_BE_ZERO, SHARES, Cast, Experiment, check_fit, measurement, saved_experiment
+from experiments.lm_setup import Cast, Experiment, check, check_fit, measurement, saved_experiment
 from experiments.text_setup import EVALUATION_SEED
-from rl.runtime import Engine, InputError, Keeper, Log, Stop, Stopped, checkpoints, closest, exit_codes, rundir
+from rl.runtime import Engine, Keeper, Log, Stop, Stopped, checkpoints, exit_codes, turns_begun
 from seqgan.likelihood import nll
 from seqgan.lm.health import health
 from seqgan.lm.task import Task
@@ -28,7 +28,7 @@ def train(e: Experiment, task: Task, cast: Cast, run_dir: Path, checkpoint: Path
         if checkpoint is not None:
             checkpoints.restore(checkpoint, cast.parts(log))
         else:
-            log.load_state_dict({"offset": 0, "seconds": 0.0, "step": 0})  # rows of a run that died before it saved
+            log.begin()
             if engine.is_main:
                 task.text.vocabulary.save(run_dir / "vocabulary.json")
 
@@ -103,55 +103,34 @@ def evaluate(run_dir: Path, saved: dict[str, object], folder: Path) -> dict[str,
 
 def parse(arguments: Sequence[str]) -> Experiment:
     """Return the experiment that the command line asks for; raise InputError in one line."""
-    preset = config.peek(arguments, "--preset", default="default")
-    if preset not in PRESETS:
-        raise InputError(f"--preset {preset}: no such preset{closest(preset, PRESETS)}")
-    rows = {
-        name: (variant.summary, Experiment(name, variant.presets[preset], preset))  # type: ignore[arg-type]
-        for name, variant in VARIANTS.items()
-    }
-    experiment = config.parse(rows, arguments, prog="python -m experiments.lm_gan", description=__doc__ or "")
-    config.check_numbers(experiment, may_be_zero=MAY_BE_ZERO, shares=SHARES)
-    return experiment
+    return config.of_command_line(arguments, FAMILY, PRESETS, rows, check, __doc__)
 
 
-def rounds_begun(checkpoint: Path) -> int:
+def rows(preset: str) -> dict[str, tuple[str, Experiment]]:
+    """Return each variant's summary and experiment."""
+    return {name: (row.summary, Experiment(name, row.presets[preset], preset)) for name, row in VARIANTS.items()}  # type: ignore[arg-type]
+
+
+def rounds_begun(e: Experiment, checkpoint: Path) -> int:
     """Return the rounds that a checkpoint has made, one under way included."""
-    outer = checkpoints.load(checkpoint)["at"]["path"][0]
-    return int(outer["turn"] + 1 if outer["loop"] == "play" else dict(outer["finished"]).get("play", 0))
+    return turns_begun(checkpoints.load(checkpoint)["at"], "play")
+
+
+def ready(e: Experiment, engine: Engine, checkpoint: Path | None = None) -> launch.Train:
+    """Return how to train, with all that it needs; raise InputError for what does not fit."""
+    task = load_task(e)
+    check_fit(e, task, engine)
+    return partial(train, e, task, Cast(e, task, engine))
 
 
 def resume(run_dir: Path, saved: dict[str, object], *, steps: int | None) -> None:
     """Continue a run from its newest good checkpoint, to `steps` rounds if that is given."""
-    e = saved_experiment(run_dir, saved)
-    if steps is not None:
-        e = replace(e, numbers=replace(e.numbers, steps=steps))
-    engine = Engine(e.runtime, e.seed)
-    with rundir.lock(run_dir):
-        checkpoint = checkpoints.newest(run_dir) if checkpoints.steps(run_dir) else None
-        begun = rounds_begun(checkpoint) if checkpoint else 0
-        if e.numbers.steps < begun:
-            raise InputError(f"--steps {e.numbers.steps}: the run has begun round {begun} of {checkpoint}")
-        task = load_task(e)
-        check_fit(e, task, engine)
-        cast = Cast(e, task, engine)
-        if steps is not None and engine.is_main:
-            rundir.write_json(run_dir / "config.json", rundir.read_config(run_dir) | {"config": config.to_json(e)})
-        train(e, task, cast, run_dir, checkpoint)
+    launch.resume(saved_experiment(run_dir, saved), run_dir, steps, ready, rounds_begun)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Start a run in a folder of its own."""
-    e = parse(arguments)
-    engine = Engine(e.runtime, e.seed)  # first: from here on the ranks know each other
-    task = load_task(e)
-    check_fit(e, task, engine)  # bad input ends here, before a folder is made
-    cast = Cast(e, task, engine)
-    run_dir = rundir.create(e.run_dir, FAMILY, e.variant, config.to_json(e), e.seed)
-    if engine.is_main:
-        print(f"run: {run_dir}", flush=True)
-    with rundir.lock(run_dir):
-        train(e, task, cast, run_dir)
+    launch.start(FAMILY, parse(arguments), ready)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from experiments import config
 from experiments.origin import Origin
 from experiments.text_results import Measurement
 from experiments.text_setup import EVALUATION_SEED, HEADS
-from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, Shuffled, checkpoints, closest
+from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, Shuffled, checkpoints
 from seqgan.lm.choosing import Choice
 from seqgan.lm.health import Outside, instruments_of
 from seqgan.lm.numbers import Numbers
@@ -87,6 +87,11 @@ class Experiment:
     runtime: Runtime = field(default_factory=Runtime)
 
 
+def check(e: Experiment) -> None:
+    """Raise InputError for a number out of its range."""
+    config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES)
+
+
 def check_fit(e: Experiment, task: Task, engine: Engine) -> None:
     """Raise InputError for numbers that do not fit each other, the data or the machine: before a folder is made."""
     n = e.numbers
@@ -146,12 +151,4 @@ def measurement(e: Experiment) -> Measurement:
 
 def saved_experiment(run_dir: Path, saved: dict[str, object]) -> Experiment:
     """Return the experiment of a run; raise InputError naming the file and the setting that is wrong."""
-    place = run_dir / "config.json"
-    e = config.from_json(Experiment, saved, place=place)
-    if e.variant not in VARIANTS:
-        raise InputError(f"{place}: config.variant: {e.variant!r} is no variant{closest(e.variant, VARIANTS)}")
-    try:
-        config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES)
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None
-    return e
+    return config.of_run(Experiment, VARIANTS, check, run_dir, saved)

@@ -11,7 +11,7 @@ from torch import Tensor
 from experiments import config
 from experiments.origin import Origin
 from experiments.text_results import Measurement
-from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, Shuffled, checkpoints, closest
+from rl.runtime import Engine, InputError, Log, Meter, Position, Runtime, Shuffled, checkpoints
 from seqgan.corpus import Corpus, Units
 from seqgan.numbers import Numbers
 from seqgan.pretraining import Best
@@ -74,6 +74,11 @@ class Experiment:
     save_seconds: float = 60.0
     """seconds between checkpoints"""
     runtime: Runtime = field(default_factory=Runtime)
+
+
+def check(e: Experiment) -> None:
+    """Raise InputError for a number out of its range."""
+    config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES)
 
 
 def check_fit(e: Experiment, corpus: Corpus, engine: Engine) -> None:
@@ -159,12 +164,4 @@ def measurement(e: Experiment) -> Measurement:
 
 def saved_experiment(run_dir: Path, saved: dict[str, object]) -> Experiment:
     """Return the experiment of a run; raise InputError naming the file and the setting that is wrong."""
-    place = run_dir / "config.json"
-    e = config.from_json(Experiment, saved, place=place)
-    if e.variant not in VARIANTS:
-        raise InputError(f"{place}: config.variant: {e.variant!r} is no variant{closest(e.variant, VARIANTS)}")
-    try:
-        config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES)
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None
-    return e
+    return config.of_run(Experiment, VARIANTS, check, run_dir, saved)

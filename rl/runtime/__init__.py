@@ -8,7 +8,7 @@ from rl.runtime.generators import seeded
 from rl.runtime.keeper import Keeper
 from rl.runtime.logs import Log
 from rl.runtime.meter import Meter
-from rl.runtime.position import Position
+from rl.runtime.position import Position, turns_begun
 from rl.runtime.rundir import create, lock, read_config, write_json
 from rl.runtime.shuffled import Shuffled
 from rl.runtime.signals import Stop

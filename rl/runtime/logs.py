@@ -88,6 +88,10 @@ class Log:
                 self._warn_once(str(self._path), error)
         return {"offset": self._offset, "seconds": self.seconds, "step": self._step}
 
+    def begin(self) -> None:
+        """Cut off all rows: they are of a run that died before it saved."""
+        self.load_state_dict({"offset": 0, "seconds": 0.0, "step": 0})
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Cut off the rows after the checkpoint: the resumed run writes them again. Seconds go on counting."""
         self._begun, self._seconds_before, self._step = time.monotonic(), float(state["seconds"]), int(state["step"])

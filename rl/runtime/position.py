@@ -1,6 +1,6 @@
 """Where a run stands in its loops, so that a resumed run goes on in the middle of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,3 +98,11 @@ def _enter(level: _Level, name: str, turns: int) -> tuple[int, list[dict[str, An
 def _check(entered: str, recorded: str) -> None:
     if entered != recorded:
         raise InputError(f"checkpoint: position: the run stood at loop {recorded!r}, the script enters {entered!r}")
+
+
+def turns_begun(state: Mapping[str, Any], loop: str) -> int:
+    """Return the turns of an outermost loop that a saved position has made, one under way included."""
+    outer = state["path"][0]
+    if outer["loop"] == loop:
+        return int(outer["turn"]) + (len(state["path"]) > 1)
+    return int(dict(outer["finished"]).get(loop, 0))

@@ -5,11 +5,12 @@ import html.parser
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,91 @@ def interrupted(
         ended = call(resume.main, folder)
     assert ended.code == 0, ended.err
     return stops
+
+
+def stoppable_runs(script: Any, results: Any) -> Any:
+    """Return a fixture: runs of a script end before the final measuring, and stop where `Interrupted.left` says."""
+
+    @pytest.fixture
+    def stoppable(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Interrupted]]:
+        monkeypatch.setattr(script, "Keeper", Interrupted)
+        unmeasured_runs(monkeypatch, results)
+        yield Interrupted
+        Interrupted.left = 0
+
+    return stoppable
+
+
+def unmeasured_runs(monkeypatch: pytest.MonkeyPatch, results: Any) -> None:
+    """Let runs end before the final measuring."""
+    monkeypatch.setattr(results, "finish", lambda *_, **__: None)
+
+
+def whole_run(main: Callable[[Sequence[str]], None], folder: Path, *flags: object) -> Path:
+    """Make a run that nothing stops; its folder."""
+    Interrupted.left = 0
+    succeed(main, *flags, "--run-dir", folder)
+    return folder
+
+
+def assert_same_run(one: Path, other: Path, *parts: str) -> None:
+    """Compare the rows, all tensors of the last checkpoint, the samples, and what parts of it keep besides."""
+    assert rows(one) == rows(other)
+    assert fingerprint(one) == fingerprint(other)
+    states = [checkpoints.load(checkpoints.newest(folder)) for folder in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    for name in ("at", "meter", "origin", "engine", *parts):
+        assert repr(states[0][name]) == repr(states[1][name]), name
+    samples = [contents(folder / "samples") for folder in (one, other)]
+    assert samples[0] == samples[1]
+
+
+def assert_passed_over(run: Path, part: str) -> None:
+    """Flip a bit of a part of the newest checkpoint: the run goes on from the one before, with one warning."""
+    before = fingerprint(run), rows(run)
+    weights = checkpoints.newest(run) / f"{part}.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    ended = call(resume.main, run)
+    assert ended.code == 0, ended.err
+    assert ended.err.count("\n") == 1
+    assert ended.err.startswith(f"warning: {weights}: ")
+    assert (fingerprint(run), rows(run)) == before
+
+
+def assert_begins_anew(run: Path, dead: Path, *left: int) -> None:
+    """Take checkpoints from a copy of a run, all but those left: it goes on from there, whatever rows it has."""
+    shutil.copytree(run, dead)
+    for step in {*checkpoints.steps(dead)} - {*left}:
+        shutil.rmtree(dead / f"checkpoints/step-{step}")
+    succeed(resume.main, dead)
+    assert_same_run(dead, run)
+
+
+def assert_stopped(ended: Ended, number: int, run: Path) -> None:
+    """A signal ended a run in one line, and its checkpoint is whole."""
+    assert ended.code == 128 + number, ended.err
+    assert ended.err.splitlines()[-1].startswith("stopped: ")
+    checkpoints.verify(checkpoints.newest(run))
+
+
+def killed_and_stopped(run: Path, last: int, script: str, *flags: object) -> None:
+    """Kill a run, kill -9, soon after it first saved; stop it after it went on; then let it end."""
+    process = start(script, *flags, "--save-seconds", 0.05, "--run-dir", run)
+    assert wait_for(lambda: any(step > 0 for step in checkpoints.steps(run)), process)
+    process.send_signal(signal.SIGKILL)
+    assert finish(process).code == -signal.SIGKILL
+    reached = int(checkpoints.newest(run).name.removeprefix("step-"))
+    assert 0 < reached < last
+
+    process = start("resume", run)
+    assert wait_for(lambda: checkpoints.steps(run)[-1] > reached, process)
+    process.send_signal(signal.SIGTERM)
+    assert_stopped(finish(process), signal.SIGTERM, run)
+
+    succeed(resume.main, run)
+    assert not list((run / "checkpoints").glob(".*"))
 
 
 def strike(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, number: signal.Signals, call_number: int) -> None:

@@ -269,7 +269,7 @@ RESUMED = [
     Case("resume {run} --steps", "--steps: a value is missing"),
     Case("resume {run} --steps x", "--steps x: expected "),
     Case("resume {run} --steps -2", "--steps -2: must be zero or more"),
-    Case("resume {run} --steps 1", "--steps 1: the run has begun round 3 of "),
+    Case("resume {run} --steps 1", "--steps 1: the run has come to 3 by "),
     Case("resume {run} --batch 3", "--batch: no such flag"),
     Case("text_gan seqgan --start-from {tmp}", "{tmp}/checkpoints: no good checkpoint"),
     Case("resume {run} {tmp}", "command line: '{tmp}' belongs to no flag"),

@@ -6,12 +6,11 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from experiments import resume, text_gan, text_results
 from rl.runtime import checkpoints
@@ -20,13 +19,6 @@ from tests.experiments.helpers import TINY, call, fingerprint, finish, rows, sta
 
 ONE_THREAD = [*TINY, "--runtime.threads", "1"]  # the same bits in this process and in others
 FLAGS = ["seqgan", *ONE_THREAD, "--dropout", "0.1", "--steps", "8", "--save-seconds", "0"]
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 def killed(process: subprocess.Popen[str], run_dir: Path, chance: random.Random, seconds: float) -> str:

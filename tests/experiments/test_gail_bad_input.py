@@ -296,7 +296,7 @@ DEMONSTRATIONS = [
 ]
 RESUMED = [
     Case("resume {run} --steps -2", "--steps -2: must be zero or more"),
-    Case("resume {run} --steps 16", "--steps 16: the run has made 64 steps by {run}/checkpoints/step-64"),
+    Case("resume {run} --steps 16", "--steps 16: the run has come to 64 by {run}/checkpoints/step-64"),
     Case("resume {run}", "{run}/config.json: config.demos: missing", config(lambda c: c.pop("demos"))),
     Case("resume {run}", "{run}/config.json: config.size: not a setting", config(lambda c: c.update(size=3))),
     Case(

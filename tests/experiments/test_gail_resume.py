@@ -1,17 +1,13 @@
 """An imitator that was stopped or killed anywhere ends with the same bits as one that was not."""
 
 import json
-import random
-import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from experiments import gail, gail_results, resume
 from rl.runtime import checkpoints
@@ -19,56 +15,48 @@ from tests.experiments import toys
 from tests.experiments.helpers import (
     GAIL_TINY,
     Interrupted,
+    assert_begins_anew,
+    assert_passed_over,
+    assert_same_run,
+    assert_stopped,
     call,
     fingerprint,
-    finish,
     interrupted,
+    killed_and_stopped,
     rows,
-    start,
+    stoppable_runs,
     strike,
     succeed,
-    wait_for,
+    unmeasured_runs,
+    whole_run,
 )
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    threads = torch.get_num_threads()
+def _toys() -> Iterator[None]:
     with toys.registered():
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs end before the final measuring."""
-    monkeypatch.setattr(gail_results, "finish", lambda *_, **__: None)
+    unmeasured_runs(monkeypatch, gail_results)
 
 
-@pytest.fixture
-def stoppable(monkeypatch: pytest.MonkeyPatch, unmeasured: None) -> Iterator[type[Interrupted]]:
-    """Runs stop at the round that `Interrupted.left` counts down to."""
-    monkeypatch.setattr(gail, "Keeper", Interrupted)
-    yield Interrupted
-    Interrupted.left = 0
+stoppable = stoppable_runs(gail, gail_results)
 
 
-def whole_run(folder: Path, *flags: object) -> Path:
-    Interrupted.left = 0
-    succeed(gail.main, *flags, "--run-dir", folder)
-    return folder
+def whole(folder: Path, *flags: object) -> Path:
+    return whole_run(gail.main, folder, *flags)
 
 
 def assert_equal(one: Path, other: Path) -> None:
-    assert rows(one) == rows(other)
-    assert fingerprint(one) == fingerprint(other)
-    states = [checkpoints.load(checkpoints.newest(folder)) for folder in (one, other)]
+    assert_same_run(one, other)
+    states = [checkpoints.load(checkpoints.newest(folder))["collector"] for folder in (one, other)]
     assert states[0].keys() == states[1].keys()
-    for name in ("at", "meter", "origin", "engine"):
-        assert states[0][name].keys() == states[1][name].keys()
-        assert repr(states[0][name]) == repr(states[1][name]), name
-    assert states[0]["collector"]["lengths"] == states[1]["collector"]["lengths"]
-    assert states[0]["collector"]["generator"] == states[1]["collector"]["generator"]
+    for name in ("lengths", "generator"):
+        assert states[0][name] == states[1][name], name
 
 
 Flags = Callable[[Path], list[str]]
@@ -115,11 +103,11 @@ def test_a_run_stopped_after_every_round_ends_with_the_same_bits(
     tmp_path: Path, stoppable: type[Interrupted], variant: str, flags: Flags, more: str
 ) -> None:
     arguments = [variant, *GAIL_TINY, *flags(tmp_path), *more.split()]
-    whole = whole_run(tmp_path / "whole", *arguments)
+    run = whole(tmp_path / "whole", *arguments)
     stopped = tmp_path / "stopped"
     stops = interrupted(gail.main, stopped, *arguments)
-    assert stops == checkpoints.steps(whole)[-1] // (24 if "--horizon 1" in more else 16)
-    assert_equal(stopped, whole)
+    assert stops == checkpoints.steps(run)[-1] // (24 if "--horizon 1" in more else 16)
+    assert_equal(stopped, run)
 
 
 @pytest.mark.parametrize("variant", ["gail", "dac"])
@@ -130,9 +118,9 @@ def test_more_steps_continue_a_finished_run_as_if_it_had_been_asked_for_them(
     # at the last step cannot be the same
     often = ["--evaluate-every", 16, "--replay", 1000, "--lr-decay", 0]
     flags = [variant, *GAIL_TINY, *toys.toy(tmp_path, acts="numbers"), *often]
-    short = whole_run(tmp_path / "short", *flags, "--steps", 40)
+    short = whole(tmp_path / "short", *flags, "--steps", 40)
     succeed(resume.main, short, "--steps", 96)
-    assert_equal(short, whole_run(tmp_path / "long", *flags, "--steps", 96))
+    assert_equal(short, whole(tmp_path / "long", *flags, "--steps", 96))
     assert json.loads((short / "config.json").read_text())["config"]["numbers"]["steps"] == 96
 
 
@@ -141,14 +129,14 @@ def test_fewer_steps_than_were_made_are_refused(tmp_path: Path, stoppable: type[
     assert call(gail.main, "gail", *GAIL_TINY, "--run-dir", tmp_path / "run").code == 143
     ended = call(resume.main, tmp_path / "run", "--steps", 32)
     assert ended.code == 2
-    assert ended.err.startswith("error: --steps 32: the run has made 48 steps ")
+    assert ended.err.startswith("error: --steps 32: the run has come to 48 ")
     assert ended.err.count("\n") == 1
     assert json.loads((tmp_path / "run/config.json").read_text())["config"]["numbers"]["steps"] == 64
     succeed(resume.main, tmp_path / "run", "--steps", 33)  # three rounds
 
 
 def test_a_finished_run_can_be_resumed_and_stays_what_it_is(tmp_path: Path, unmeasured: None) -> None:
-    run = whole_run(tmp_path / "run", "dac", *GAIL_TINY, *toys.toy(tmp_path, acts="numbers"))
+    run = whole(tmp_path / "run", "dac", *GAIL_TINY, *toys.toy(tmp_path, acts="numbers"))
     before = fingerprint(run), rows(run)
     succeed(resume.main, run)
     assert (fingerprint(run), rows(run)) == before
@@ -156,29 +144,15 @@ def test_a_finished_run_can_be_resumed_and_stays_what_it_is(tmp_path: Path, unme
 
 @pytest.mark.parametrize("left", [[], [0]], ids=["no checkpoint", "that before the first round"])
 def test_a_run_that_died_early_begins_there(tmp_path: Path, unmeasured: None, left: list[int]) -> None:
-    run = whole_run(tmp_path / "run", "gail", *GAIL_TINY, "--clone-updates", 3)
-    dead = tmp_path / "dead"
-    shutil.copytree(run, dead)
-    for step in {*checkpoints.steps(dead)} - {*left}:
-        shutil.rmtree(dead / f"checkpoints/step-{step}")  # the rows that it had written stand
-    succeed(resume.main, dead)
-    assert_equal(dead, run)
+    run = whole(tmp_path / "run", "gail", *GAIL_TINY, "--clone-updates", 3)
+    assert_begins_anew(run, tmp_path / "dead", *left)
 
 
 @pytest.mark.parametrize("part", ["agent", "replay"])
 def test_a_damaged_checkpoint_is_passed_over_with_one_warning(tmp_path: Path, unmeasured: None, part: str) -> None:
     flags = [*GAIL_TINY, *toys.toy(tmp_path, acts="numbers"), "--save-seconds", 0]
-    run = whole_run(tmp_path / "run", "dac", *flags)
-    before = fingerprint(run), rows(run)
-    weights = checkpoints.newest(run) / f"{part}.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    ended = call(resume.main, run)
-    assert ended.code == 0, ended.err
-    assert ended.err.count("\n") == 1
-    assert ended.err.startswith(f"warning: {weights}: ")
-    assert (fingerprint(run), rows(run)) == before
+    run = whole(tmp_path / "run", "dac", *flags)
+    assert_passed_over(run, part)
 
 
 def test_other_demonstrations_are_refused(tmp_path: Path, stoppable: type[Interrupted]) -> None:
@@ -217,7 +191,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[
     """Fingerprint and rows of a run that no signal met."""
     folder = tmp_path_factory.mktemp("reference") / "run"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(gail_results, "finish", lambda *_, **__: None)
+        unmeasured_runs(patched, gail_results)
         succeed(gail.main, "gail", *GAIL_TINY, "--clone-updates", 3, "--run-dir", folder)
     return fingerprint(folder), rows(folder)
 
@@ -237,14 +211,11 @@ def test_a_signal_ends_a_run_with_its_checkpoint(
     with monkeypatch.context() as patched:
         strike(patched, where, name, number, at)
         ended = call(gail.main, "gail", *GAIL_TINY, "--clone-updates", 3, "--run-dir", run)
-    assert ended.code == 128 + number
-    assert ended.err.startswith("stopped: ")
-    assert ended.err.count("\n") == 1
-    checkpoints.verify(checkpoints.newest(run))
+    assert_stopped(ended, number, run)
     assert not (run / "summary.json").exists() or name == "write"
     final = name in ("summarise", "write")
     if not final:
-        monkeypatch.setattr(gail_results, "finish", lambda *_, **__: None)
+        unmeasured_runs(monkeypatch, gail_results)
     succeed(resume.main, run)
     assert (fingerprint(run), rows(run)) == reference
     assert (run / "report.html").exists() == final
@@ -252,28 +223,6 @@ def test_a_signal_ends_a_run_with_its_checkpoint(
 
 def test_a_killed_process_goes_on_as_if_nothing_had_happened(tmp_path: Path, unmeasured: None) -> None:
     flags = ["gail", *GAIL_TINY, "--runtime.threads", 1, "--steps", 1600, "--evaluate-every", 480]
-    run, chance = tmp_path / "run", random.Random(3)
-
-    def saved(after: int) -> Callable[[], bool]:
-        return lambda: any(step > after for step in checkpoints.steps(run))
-
-    process = start("gail", *flags, "--save-seconds", 0.1, "--run-dir", run)
-    assert wait_for(saved(0), process)
-    time.sleep(chance.uniform(0, 0.05))
-    process.send_signal(signal.SIGKILL)
-    assert finish(process).code == -signal.SIGKILL
-    reached = int(checkpoints.newest(run).name.removeprefix("step-"))
-    assert 0 < reached < 1600
-
-    process = start("resume", run)
-    assert wait_for(saved(reached), process)
-    process.send_signal(signal.SIGTERM)
-    ended = finish(process)
-    assert ended.code == 143, ended.err
-    assert ended.err.splitlines()[-1].startswith("stopped: ")
-    checkpoints.verify(checkpoints.newest(run))
-
-    succeed(resume.main, run)
-    whole = whole_run(tmp_path / "whole", *flags)
-    assert (fingerprint(run), rows(run)) == (fingerprint(whole), rows(whole))
-    assert not list((run / "checkpoints").glob(".*"))
+    run = tmp_path / "run"
+    killed_and_stopped(run, 1600, "gail", *flags)
+    assert_equal(run, whole(tmp_path / "whole", *flags))

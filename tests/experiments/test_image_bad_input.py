@@ -235,7 +235,7 @@ FILES = [
 RESUMED = [
     Case("resume {tmp}/none", "{tmp}/none/config.json: not a run's folder: No such file"),
     Case("resume {run} --steps -1", "--steps -1: must be zero or more"),
-    Case("resume {run} --steps 3", "--steps 3: the run has made 4 steps by {run}/checkpoints/step-4"),
+    Case("resume {run} --steps 3", "--steps 3: the run has come to 4 by {run}/checkpoints/step-4"),
     Case("resume {run}", "{run}/config.json:1:2: not JSON", lambda tmp, run: (run / "config.json").write_text("{")),
     Case("resume {run}", "{run}/config.json: 'seed' is missing",
          lambda tmp, run: (run / "config.json").write_text('{"family": "image_gan", "variant": "dcgan"}')),

@@ -1,7 +1,6 @@
 """An image run that was stopped or killed anywhere ends with the same bits as one that was not."""
 
 import json
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,30 +8,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from experiments import image_gan, image_results, resume
 from rl.runtime import checkpoints
 from tests.experiments.helpers import (
     IMAGE_TINY,
     Interrupted,
+    assert_begins_anew,
+    assert_passed_over,
+    assert_same_run,
+    assert_stopped,
     call,
     fingerprint,
-    finish,
     interrupted,
+    killed_and_stopped,
     rows,
-    start,
+    stoppable_runs,
     strike,
     succeed,
-    wait_for,
+    unmeasured_runs,
+    whole_run,
 )
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,15 +42,10 @@ def _few_batches() -> Iterator[None]:
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs end before the final measuring."""
-    monkeypatch.setattr(image_results, "finish", lambda *_: None)
+    unmeasured_runs(monkeypatch, image_results)
 
 
-@pytest.fixture
-def stoppable(monkeypatch: pytest.MonkeyPatch, unmeasured: None) -> Iterator[type[Interrupted]]:
-    """Runs stop at the step that `Interrupted.left` counts down to."""
-    monkeypatch.setattr(image_gan, "Keeper", Interrupted)
-    yield Interrupted
-    Interrupted.left = 0
+stoppable = stoppable_runs(image_gan, image_results)
 
 
 @pytest.fixture
@@ -62,21 +53,12 @@ def tiny(cache: Path) -> list[str]:
     return [*IMAGE_TINY, "--cache", str(cache)]
 
 
-def whole_run(folder: Path, *flags: object) -> Path:
-    Interrupted.left = 0
-    succeed(image_gan.main, *flags, "--run-dir", folder)
-    return folder
+def whole(folder: Path, *flags: object) -> Path:
+    return whole_run(image_gan.main, folder, *flags)
 
 
 def assert_equal(one: Path, other: Path) -> None:
-    assert rows(one) == rows(other)
-    assert fingerprint(one) == fingerprint(other)
-    states = [checkpoints.load(checkpoints.newest(folder)) for folder in (one, other)]
-    assert states[0].keys() == states[1].keys()
-    for name in ("at", "meter", "origin", "engine", "order", "rules"):
-        assert repr(states[0][name]) == repr(states[1][name]), name
-    samples = [{path.name: path.read_bytes() for path in (folder / "samples").iterdir()} for folder in (one, other)]
-    assert samples[0] == samples[1]
+    assert_same_run(one, other, "order", "rules")
 
 
 # each has a state that the others lack
@@ -100,10 +82,10 @@ def test_a_run_stopped_after_every_step_ends_with_the_same_bits(
     tmp_path: Path, stoppable: type[Interrupted], tiny: list[str], command: str
 ) -> None:
     variant, *more = command.split()
-    whole = whole_run(tmp_path / "whole", variant, *tiny, *more)
-    assert [row["step"] for row in rows(whole)] == [2, 3, 4]
+    run = whole(tmp_path / "whole", variant, *tiny, *more)
+    assert [row["step"] for row in rows(run)] == [2, 3, 4]
     assert interrupted(image_gan.main, tmp_path / "stopped", variant, *tiny, *more) == 4
-    assert_equal(tmp_path / "stopped", whole)
+    assert_equal(tmp_path / "stopped", run)
 
 
 def remembered(run: Path, part: str) -> dict[str, float]:
@@ -113,13 +95,13 @@ def remembered(run: Path, part: str) -> dict[str, float]:
 
 def test_what_is_remembered_has_moved(tmp_path: Path, unmeasured: None, tiny: list[str]) -> None:
     """So that a state which is not restored shows."""
-    runs = {name: whole_run(tmp_path / name, name, *tiny) for name in ("began", "progan")}
+    runs = {name: whole(tmp_path / name, name, *tiny) for name in ("began", "progan")}
     assert 0 < remembered(runs["began"], "rules")["0.balance"] < 1
     assert rows(runs["began"])[-1]["d/balance"] == remembered(runs["began"], "rules")["0.balance"]
     depths = remembered(runs["progan"], "generator")
     assert depths == remembered(runs["progan"], "average")
     assert any(value > 0 for value in depths.values())
-    ada = whole_run(tmp_path / "ada", "dcgan", *tiny, "--augmentation", "ada")
+    ada = whole(tmp_path / "ada", "dcgan", *tiny, "--augmentation", "ada")
     assert remembered(ada, "rules")["0.signs"] != pytest.approx(0.6)
     assert {"d/strength", "d/signs"} <= rows(ada)[-1].keys()
 
@@ -129,11 +111,11 @@ def test_more_steps_continue_a_finished_run_as_if_it_had_been_asked_for_them(
 ) -> None:
     # a rate that falls to zero at the last step cannot be the same
     flags = ["dcgan", *tiny, "--lr-decay", 0]
-    short = whole_run(tmp_path / "short", *flags)
+    short = whole(tmp_path / "short", *flags)
     succeed(resume.main, short, "--steps", 6)
-    assert_equal(short, whole_run(tmp_path / "long", *flags, "--steps", 6))
+    assert_equal(short, whole(tmp_path / "long", *flags, "--steps", 6))
     assert json.loads((short / "config.json").read_text())["config"]["numbers"]["steps"] == 6
-    decaying = whole_run(tmp_path / "decaying", "dcgan", *tiny, "--steps", 6)
+    decaying = whole(tmp_path / "decaying", "dcgan", *tiny, "--steps", 6)
     assert fingerprint(decaying) != fingerprint(short)
 
 
@@ -147,7 +129,7 @@ def test_rates_fall_to_zero_over_the_end_of_a_run(
         seen.append([cast.g_optimizer.param_groups[0]["lr"], cast.d_optimizer.param_groups[0]["lr"]])
 
     monkeypatch.setattr(image_gan, "set_rates", watched)
-    whole_run(tmp_path / "run", "dcgan", *tiny, "--lr-decay", 0.5, "--g-lr", 0.1, "--d-lr", 0.4)
+    whole(tmp_path / "run", "dcgan", *tiny, "--lr-decay", 0.5, "--g-lr", 0.1, "--d-lr", 0.4)
     assert np.array(seen) == pytest.approx(np.outer([1, 1, 1, 0.5], [0.1, 0.4]))
 
 
@@ -157,7 +139,7 @@ def test_fewer_steps_than_were_made_are_refused(tmp_path: Path, stoppable: type[
     assert call(image_gan.main, "dcgan", *tiny, "--run-dir", run).code == 143
     ended = call(resume.main, run, "--steps", 2)
     assert (ended.code, ended.err) == (
-        2, f"error: --steps 2: the run has made 3 steps by {run}/checkpoints/step-3\n",
+        2, f"error: --steps 2: the run has come to 3 by {run}/checkpoints/step-3\n",
     )  # fmt: skip
     assert json.loads((run / "config.json").read_text())["config"]["numbers"]["steps"] == 4
     succeed(resume.main, run, "--steps", 3)
@@ -169,7 +151,7 @@ def test_a_finished_run_that_is_resumed_is_only_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: list[str]
 ) -> None:
     monkeypatch.setattr(image_results.report, "write", lambda run_dir: run_dir)
-    run = whole_run(tmp_path / "run", "cgan", *tiny)
+    run = whole(tmp_path / "run", "cgan", *tiny)
     summary = json.loads((run / "summary.json").read_text())
     before = fingerprint(run), rows(run)
     (run / "summary.json").unlink()
@@ -183,30 +165,17 @@ def test_a_finished_run_that_is_resumed_is_only_measured(
 
 
 def test_a_run_that_died_before_it_saved_begins_anew(tmp_path: Path, unmeasured: None, tiny: list[str]) -> None:
-    run = whole_run(tmp_path / "run", "dcgan", *tiny)
-    dead = tmp_path / "dead"
-    shutil.copytree(run, dead)
-    shutil.rmtree(dead / "checkpoints")  # the rows that it had written stand
-    succeed(resume.main, dead)
-    assert_equal(dead, run)
+    run = whole(tmp_path / "run", "dcgan", *tiny)
+    assert_begins_anew(run, tmp_path / "dead")
 
 
 @pytest.mark.parametrize("part", ["average", "g_optimizer"])
 def test_a_damaged_checkpoint_is_passed_over_with_one_warning(
     tmp_path: Path, unmeasured: None, tiny: list[str], part: str
 ) -> None:
-    run = whole_run(tmp_path / "run", "dcgan", *tiny, "--save-seconds", 0)
+    run = whole(tmp_path / "run", "dcgan", *tiny, "--save-seconds", 0)
     assert checkpoints.steps(run) == [2, 3, 4]
-    before = fingerprint(run), rows(run)
-    weights = checkpoints.newest(run) / f"{part}.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    ended = call(resume.main, run)
-    assert ended.code == 0, ended.err
-    assert ended.err.count("\n") == 1
-    assert ended.err.startswith(f"warning: {weights}: ")
-    assert (fingerprint(run), rows(run)) == before
+    assert_passed_over(run, part)
 
 
 MOMENTS = [
@@ -224,8 +193,8 @@ MOMENTS = [
 def reference(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """A run that no signal met."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(image_results, "finish", lambda *_: None)
-        return whole_run(tmp_path_factory.mktemp("reference") / "run", "dcgan", *IMAGE_TINY, "--cache", cache)
+        unmeasured_runs(patched, image_results)
+        return whole(tmp_path_factory.mktemp("reference") / "run", "dcgan", *IMAGE_TINY, "--cache", cache)
 
 
 @pytest.mark.parametrize(("where", "name", "at", "number", "when"), MOMENTS, ids=[moment[-1] for moment in MOMENTS])
@@ -244,12 +213,9 @@ def test_a_signal_ends_a_run_with_its_checkpoint(
     with monkeypatch.context() as patched:
         strike(patched, where, name, number, at)
         ended = call(image_gan.main, "dcgan", *tiny, "--run-dir", run)
-    assert ended.code == 128 + number
-    assert ended.err.startswith("stopped: ")
-    assert ended.err.count("\n") == 1
-    checkpoints.verify(checkpoints.newest(run))
+    assert_stopped(ended, number, run)
     assert (run / "summary.json").exists() == (name == "write")
-    monkeypatch.setattr(image_results, "finish", lambda *_: None)
+    unmeasured_runs(monkeypatch, image_results)
     succeed(resume.main, run)
     assert_equal(run, reference)
 
@@ -258,21 +224,5 @@ def test_a_killed_process_goes_on_as_if_nothing_had_happened(tmp_path: Path, unm
     more = ["--data", "ring", "--d-norm", "spectral", "--steps", 400, "--evaluate-every", 200, "--runtime.threads", 1]
     flags = ["gan", *tiny, *more]
     run = tmp_path / "run"
-    process = start("image_gan", *flags, "--save-seconds", 0.05, "--run-dir", run)
-    assert wait_for(lambda: bool(checkpoints.steps(run)), process)
-    process.send_signal(signal.SIGKILL)
-    assert finish(process).code == -signal.SIGKILL
-    reached = int(checkpoints.newest(run).name.removeprefix("step-"))
-    assert 0 < reached < 400
-
-    process = start("resume", run)
-    assert wait_for(lambda: checkpoints.steps(run)[-1] > reached, process)
-    process.send_signal(signal.SIGTERM)
-    ended = finish(process)
-    assert ended.code == 143, ended.err
-    assert ended.err.splitlines()[-1].startswith("stopped: ")
-    checkpoints.verify(checkpoints.newest(run))
-
-    succeed(resume.main, run)
-    assert_equal(run, whole_run(tmp_path / "whole", *flags))
-    assert not list((run / "checkpoints").glob(".*"))
+    killed_and_stopped(run, 400, "image_gan", *flags)
+    assert_equal(run, whole(tmp_path / "whole", *flags))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from experiments import evaluate, irgan, irgan_results, resume
+from experiments import evaluate, irgan, irgan_results, launch, resume
 from tests.experiments.helpers import IRGAN_GAME, IRGAN_TINY, call, contents, start, succeed
 from tests.experiments.helpers import finish as finished_process
 from tests.experiments.retrieval_files import letor_files, qa_files, rating_files
@@ -127,7 +127,7 @@ FILES = [
 ]  # fmt: skip
 RESUMED = [
     Case("resume {tmp}/none", "{tmp}/none/config.json: not a run's folder: No such file"),
-    Case("resume {run} --steps 1", "--steps 1: the run has begun round 2 by {run}/checkpoints/step-14"),
+    Case("resume {run} --steps 1", "--steps 1: the run has come to 2 by {run}/checkpoints/step-14"),
     Case("resume {run}", "{run}/config.json:1:2: not JSON", lambda tmp, run: (run / "config.json").write_text("{")),
     Case("resume {run}", "{run}/config.json: config.numbers.lenght: not a setting", setting("lenght", 3)),
     Case("resume {run}", "{run}/config.json: config.ties: missing", config(lambda c: c.pop("ties"))),
@@ -221,7 +221,7 @@ def test_a_retrieval_run_has_one_rank(tmp_path: Path, monkeypatch: pytest.Monkey
         def __init__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(irgan, "Engine", Two)
+    monkeypatch.setattr(launch, "Engine", Two)
     ended = call(irgan.main, "irgan", "--run-dir", tmp_path / "run")
     assert (ended.code, ended.err) == (2, "error: 2 ranks: a retrieval run has one\n")
     assert not (tmp_path / "run").exists()

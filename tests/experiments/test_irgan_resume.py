@@ -1,14 +1,11 @@
 """A retrieval run that was stopped or killed anywhere ends with the same bits as one that was not."""
 
 import json
-import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from experiments import irgan, irgan_results, resume
 from rl.runtime import checkpoints
@@ -16,15 +13,20 @@ from tests.experiments.helpers import (
     IRGAN_GAME,
     IRGAN_TINY,
     Interrupted,
+    assert_begins_anew,
+    assert_passed_over,
+    assert_same_run,
+    assert_stopped,
     call,
     fingerprint,
-    finish,
     interrupted,
+    killed_and_stopped,
     rows,
-    start,
+    stoppable_runs,
     strike,
     succeed,
-    wait_for,
+    unmeasured_runs,
+    whole_run,
 )
 from tests.experiments.retrieval_files import letor_files, qa_files, rating_files
 
@@ -32,43 +34,23 @@ FILES = {"ratings": rating_files, "letor": letor_files, "qa": qa_files}
 GAME = [f"--{name.replace('_', '-')}={number}" for name, number in IRGAN_GAME.items()]
 
 
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs end before the final measuring."""
-    monkeypatch.setattr(irgan_results, "finish", lambda *_: None)
+    unmeasured_runs(monkeypatch, irgan_results)
 
 
-@pytest.fixture
-def stoppable(monkeypatch: pytest.MonkeyPatch, unmeasured: None) -> Iterator[type[Interrupted]]:
-    """Runs stop at the epoch that `Interrupted.left` counts down to."""
-    monkeypatch.setattr(irgan, "Keeper", Interrupted)
-    yield Interrupted
-    Interrupted.left = 0
+stoppable = stoppable_runs(irgan, irgan_results)
 
 
-def whole_run(folder: Path, *flags: object) -> Path:
-    Interrupted.left = 0
-    succeed(irgan.main, *flags, "--run-dir", folder)
-    return folder
+def whole(folder: Path, *flags: object) -> Path:
+    return whole_run(irgan.main, folder, *flags)
 
 
 def assert_equal(one: Path, other: Path) -> None:
-    assert rows(one) == rows(other)
-    assert fingerprint(one) == fingerprint(other)
     states = [checkpoints.load(checkpoints.newest(folder)) for folder in (one, other)]
-    assert states[0].keys() == states[1].keys()
-    for name in states[0].keys() - {"clock", "log", "found"}:
-        assert repr(states[0][name]) == repr(states[1][name]), name
+    assert_same_run(one, other, *states[0].keys() - {"clock", "log", "found"})
     assert states[0]["found"] == states[1]["found"]
-    samples = [{path.name: path.read_bytes() for path in (folder / "samples").iterdir()} for folder in (one, other)]
-    assert samples[0] == samples[1]
 
 
 # each has a state that the others lack
@@ -99,11 +81,11 @@ def test_a_run_stopped_after_every_epoch_ends_with_the_same_bits(
 ) -> None:
     variant, *more = command.split()
     flags = [variant, *FILES[kind](tmp_path), *IRGAN_TINY[kind], *GAME, *more]
-    whole = whole_run(tmp_path / "whole", *flags)
+    run = whole(tmp_path / "whole", *flags)
     epochs = -Interrupted.left
     assert epochs >= 2 + 2 * (2 + 4 + 1)
     assert interrupted(irgan.main, tmp_path / "stopped", *flags) == epochs
-    assert_equal(tmp_path / "stopped", whole)
+    assert_equal(tmp_path / "stopped", run)
 
 
 @pytest.mark.parametrize("at", [3, 9, 20])
@@ -111,16 +93,16 @@ def test_a_run_in_two_stages_stopped_once_ends_with_the_same_bits(
     tmp_path: Path, stoppable: type[Interrupted], at: int
 ) -> None:
     flags = ["irgan", *rating_files(tmp_path), *IRGAN_TINY["ratings"], *GAME, "--refit", "--select-by", "map"]
-    whole = whole_run(tmp_path / "whole", *flags)
+    run = whole(tmp_path / "whole", *flags)
     assert -Interrupted.left >= at
     assert interrupted(irgan.main, tmp_path / "stopped", *flags, at=at, again=0) == 1
-    assert_equal(tmp_path / "stopped", whole)
+    assert_equal(tmp_path / "stopped", run)
 
 
 def test_the_states_that_are_kept_have_moved(tmp_path: Path, unmeasured: None) -> None:
     """So that a state which is not restored shows."""
     flags = [*rating_files(tmp_path), *IRGAN_TINY["ratings"], *GAME]
-    run = whole_run(tmp_path / "run", "ar2", *flags, "--list", 5, "--pretraining", "mle", "--refit")
+    run = whole(tmp_path / "run", "ar2", *flags, "--list", 5, "--pretraining", "mle", "--refit")
     state = checkpoints.load(checkpoints.newest(run))
     assert state["players.hand"]["ids"].numel() > 0
     assert state["players.d_optimizer"]["state"]
@@ -130,7 +112,7 @@ def test_the_states_that_are_kept_have_moved(tmp_path: Path, unmeasured: None) -
         name: state["plan"][name] for name in ("pretrain_epochs", "rounds", "g_epochs")
     }
     assert any(name.startswith("held/") for name in state["found"])
-    one = whole_run(tmp_path / "one", "irgan", *flags)
+    one = whole(tmp_path / "one", "irgan", *flags)
     state = checkpoints.load(checkpoints.newest(one))
     assert state["best"]["weights"].keys() == {
         f"{who}.{name}" for who in ("generator", "discriminator") for name in ("users", "items", "bias")
@@ -140,9 +122,9 @@ def test_the_states_that_are_kept_have_moved(tmp_path: Path, unmeasured: None) -
 
 def test_more_steps_continue_a_finished_run_as_if_it_had_been_asked_for_them(tmp_path: Path, unmeasured: None) -> None:
     flags = ["irgan-pairwise", *rating_files(tmp_path), *IRGAN_TINY["ratings"], *GAME]
-    short = whole_run(tmp_path / "short", *flags)
+    short = whole(tmp_path / "short", *flags)
     succeed(resume.main, short, "--steps", 4)
-    assert_equal(short, whole_run(tmp_path / "long", *flags, "--steps", 4))
+    assert_equal(short, whole(tmp_path / "long", *flags, "--steps", 4))
     assert json.loads((short / "config.json").read_text())["config"]["numbers"]["steps"] == 4
 
 
@@ -153,14 +135,14 @@ def test_fewer_steps_than_were_begun_are_refused(tmp_path: Path, stoppable: type
     assert call(irgan.main, *flags, "--run-dir", run).code == 143
     ended = call(resume.main, run, "--steps", 1)
     assert (ended.code, ended.err) == (
-        2, f"error: --steps 1: the run has begun round 2 by {run}/checkpoints/step-11\n",
+        2, f"error: --steps 1: the run has come to 2 by {run}/checkpoints/step-11\n",
     )  # fmt: skip
     succeed(resume.main, run, "--steps", 2)
 
 
 def test_a_finished_run_that_is_resumed_is_only_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(irgan_results.report, "write", lambda run_dir: run_dir)
-    run = whole_run(tmp_path / "run", "irgan", *rating_files(tmp_path), *IRGAN_TINY["ratings"], *GAME, "--refit")
+    run = whole(tmp_path / "run", "irgan", *rating_files(tmp_path), *IRGAN_TINY["ratings"], *GAME, "--refit")
     summary = json.loads((run / "summary.json").read_text())
     before = fingerprint(run), rows(run)
     (run / "summary.json").unlink()
@@ -173,28 +155,15 @@ def test_a_finished_run_that_is_resumed_is_only_measured(tmp_path: Path, monkeyp
 
 
 def test_a_run_that_died_before_it_saved_begins_anew(tmp_path: Path, unmeasured: None) -> None:
-    run = whole_run(tmp_path / "run", "irgan", *rating_files(tmp_path), *IRGAN_TINY["ratings"], *GAME)
-    dead = tmp_path / "dead"
-    shutil.copytree(run, dead)
-    shutil.rmtree(dead / "checkpoints")  # the rows that it had written stand
-    succeed(resume.main, dead)
-    assert_equal(dead, run)
+    run = whole(tmp_path / "run", "irgan", *rating_files(tmp_path), *IRGAN_TINY["ratings"], *GAME)
+    assert_begins_anew(run, tmp_path / "dead")
 
 
 @pytest.mark.parametrize("part", ["players.generator", "players.hand", "best"])
 def test_a_damaged_checkpoint_is_passed_over_with_one_warning(tmp_path: Path, unmeasured: None, part: str) -> None:
     flags = ["irgan", *rating_files(tmp_path), *IRGAN_TINY["ratings"], *GAME]
-    run = whole_run(tmp_path / "run", *flags, "--save-seconds", 0)
-    before = fingerprint(run), rows(run)
-    weights = checkpoints.newest(run) / f"{part}.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    ended = call(resume.main, run)
-    assert ended.code == 0, ended.err
-    assert ended.err.count("\n") == 1
-    assert ended.err.startswith(f"warning: {weights}: ")
-    assert (fingerprint(run), rows(run)) == before
+    run = whole(tmp_path / "run", *flags, "--save-seconds", 0)
+    assert_passed_over(run, part)
 
 
 MOMENTS = [
@@ -217,35 +186,16 @@ def test_a_signal_ends_a_run_with_its_checkpoint(
     with monkeypatch.context() as patched:
         strike(patched, where, name, number, at)
         ended = call(irgan.main, *flags, "--run-dir", run)
-    assert ended.code == 128 + number
-    assert ended.err.startswith("stopped: ")
-    assert ended.err.count("\n") == 1
-    checkpoints.verify(checkpoints.newest(run))
+    assert_stopped(ended, number, run)
     assert (run / "summary.json").exists() == (name == "write")
-    monkeypatch.setattr(irgan_results, "finish", lambda *_: None)
+    unmeasured_runs(monkeypatch, irgan_results)
     succeed(resume.main, run)
-    assert_equal(run, whole_run(tmp_path / "whole", *flags))
+    assert_equal(run, whole(tmp_path / "whole", *flags))
 
 
 def test_a_killed_process_goes_on_as_if_nothing_had_happened(tmp_path: Path, unmeasured: None) -> None:
     files = rating_files(tmp_path)
     flags = ["irgan", *files, *IRGAN_TINY["ratings"], *GAME, "--steps", 60, "--runtime.threads", 1]
     run = tmp_path / "run"
-    process = start("irgan", *flags, "--save-seconds", 0.05, "--run-dir", run)
-    assert wait_for(lambda: bool(checkpoints.steps(run)), process)
-    process.send_signal(signal.SIGKILL)
-    assert finish(process).code == -signal.SIGKILL
-    reached = int(checkpoints.newest(run).name.removeprefix("step-"))
-    assert 0 < reached < 2 + 60 * 6
-
-    process = start("resume", run)
-    assert wait_for(lambda: checkpoints.steps(run)[-1] > reached, process)
-    process.send_signal(signal.SIGTERM)
-    ended = finish(process)
-    assert ended.code == 143, ended.err
-    assert ended.err.splitlines()[-1].startswith("stopped: ")
-    checkpoints.verify(checkpoints.newest(run))
-
-    succeed(resume.main, run)
-    assert_equal(run, whole_run(tmp_path / "whole", *flags))
-    assert not list((run / "checkpoints").glob(".*"))
+    killed_and_stopped(run, 2 + 60 * 6, "irgan", *flags)
+    assert_equal(run, whole(tmp_path / "whole", *flags))

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,15 @@ from experiments.lm_gan import parse
 from experiments.lm_setup import Cast, Experiment
 from rl.runtime import Engine, InputError, checkpoints
 from seqgan.lm.variants import VARIANTS
-from tests.experiments.helpers import Interrupted, call, fingerprint, interrupted, rows, succeed
+from tests.experiments.helpers import (
+    Interrupted,
+    assert_same_run,
+    call,
+    interrupted,
+    rows,
+    stoppable_runs,
+    succeed,
+)
 
 SMALL = (  # noqa: SIM905
     "--steps 3 --sentences 120 --demonstrations 40 --valid 20 --test-sentences 30 --embedding 4 --hidden 8 "
@@ -89,12 +96,7 @@ def test_evaluate_repeats_the_summary_and_compare_reads_it(finished: Path, tmp_p
     assert "verified_right" in out
 
 
-@pytest.fixture
-def stoppable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(lm_gan, "Keeper", Interrupted)
-    monkeypatch.setattr(lm_results, "finish", lambda *_: None)
-    yield
-    Interrupted.left = 0
+stoppable = stoppable_runs(lm_gan, lm_results)
 
 
 @pytest.mark.parametrize(
@@ -109,11 +111,7 @@ def test_a_run_stopped_after_every_update_ends_with_the_same_bits(
     succeed(lm_gan.main, *flags, "--run-dir", tmp_path / "whole")
     assert -Interrupted.left == 2 + 2 + 3
     assert interrupted(lm_gan.main, tmp_path / "stopped", *flags) == 7
-    assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")
-    assert fingerprint(tmp_path / "stopped") == fingerprint(tmp_path / "whole")
-    states = [checkpoints.load(checkpoints.newest(tmp_path / name)) for name in ("stopped", "whole")]
-    for name in ("at", "meter", "choice"):
-        assert str(states[0][name]) == str(states[1][name]), name
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole", "choice")
 
 
 def test_more_steps_continue_a_run(tmp_path: Path, stoppable: None) -> None:
@@ -121,11 +119,10 @@ def test_more_steps_continue_a_run(tmp_path: Path, stoppable: None) -> None:
     succeed(lm_gan.main, *flags, "--run-dir", tmp_path / "short")
     succeed(resume.main, tmp_path / "short", "--steps", 5)
     succeed(lm_gan.main, *flags, "--steps", 5, "--run-dir", tmp_path / "long")
-    assert rows(tmp_path / "short") == rows(tmp_path / "long")
-    assert fingerprint(tmp_path / "short") == fingerprint(tmp_path / "long")
+    assert_same_run(tmp_path / "short", tmp_path / "long")
     ended = call(resume.main, tmp_path / "short", "--steps", 4)
     assert ended.code == 2
-    assert "the run has begun round 5" in ended.err
+    assert "the run has come to 5 by" in ended.err
 
 
 def test_a_run_without_progress_ends_early(tmp_path: Path, stoppable: None) -> None:

@@ -1,15 +1,22 @@
 """Every row of the text table runs, leaves what a run leaves, and a run that was stopped ends with the same bits."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from experiments import evaluate, fill, text_gan, text_results
-from rl.runtime import checkpoints
 from seqgan.variants import VARIANTS
-from tests.experiments.helpers import TINY, Interrupted, call, fingerprint, interrupted, rows, succeed
+from tests.experiments.helpers import (
+    TINY,
+    Interrupted,
+    assert_same_run,
+    call,
+    interrupted,
+    rows,
+    stoppable_runs,
+    succeed,
+)
 
 UNTAUGHT = ("wgan-gp", "scratchgan")  # never learn by likelihood
 MORE = {
@@ -24,13 +31,7 @@ def flags(name: str) -> list[str]:
     return [name, *TINY, *(["--mle-epochs", "0"] if name in UNTAUGHT else []), *MORE.get(name, "").split()]
 
 
-@pytest.fixture
-def stoppable(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Interrupted]]:
-    """Runs end before the final measuring, and stop at the call that `Interrupted.left` counts down to."""
-    monkeypatch.setattr(text_gan, "Keeper", Interrupted)
-    monkeypatch.setattr(text_results, "finish", lambda *_, **__: None)
-    yield Interrupted
-    Interrupted.left = 0
+stoppable = stoppable_runs(text_gan, text_results)
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "seqgan-loo"])
@@ -40,11 +41,7 @@ def test_a_stopped_run_of_every_row_ends_with_the_same_bits(
     succeed(text_gan.main, *flags(name), "--run-dir", tmp_path / "whole")
     assert interrupted(text_gan.main, tmp_path / "stopped", *flags(name), at=1, again=2) > 0
     assert all(value is not None for row in rows(tmp_path / "whole") for value in row.values())
-    assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")
-    assert fingerprint(tmp_path / "stopped") == fingerprint(tmp_path / "whole")
-    states = [checkpoints.load(checkpoints.newest(tmp_path / run)) for run in ("whole", "stopped")]
-    for part in ("at", "meter", "origin"):
-        assert states[0][part] == states[1][part], part
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("name", ["residual", "wgan-gp", "seqgan-conditional", "seq2seq", "leakgan"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rl.runtime.errors import InputError
-from rl.runtime.position import Position
+from rl.runtime.position import Position, turns_begun
 
 Script = Callable[[Position, Callable[[Any], None], Callable[[], None]], None]
 
@@ -167,3 +167,15 @@ def test_a_loop_left_by_an_exception_does_not_stay_active() -> None:
             for _ in at.loop("b", 3):
                 raise ZeroDivisionError
     assert at.state_dict() == {"path": [{"finished": [["a", -1]], "loop": None, "turn": 0}]}
+
+
+def test_turns_begun_count_the_one_under_way() -> None:
+    at, counts = Position(), []
+    for _ in at.loop("before", 2):
+        counts.append(turns_begun(at.state_dict(), "argue"))
+    for _ in at.loop("argue", 2):
+        for _ in at.loop("judge", 2):
+            counts.append(turns_begun(at.state_dict(), "argue"))  # as a save in the middle of a turn does
+        counts.append(turns_begun(at.state_dict(), "argue"))  # and at its end
+    counts.append(turns_begun(at.state_dict(), "argue"))
+    assert counts == [0, 0, 1, 1, 1, 2, 2, 2, 2]
