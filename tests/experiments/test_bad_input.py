@@ -1,7 +1,6 @@
 """Whatever is wrong with the input: exit code 2, one line on stderr that names the place, and nothing lost or made."""
 
 import gzip
-import json
 import os
 import resource
 import shutil
@@ -11,7 +10,7 @@ import types
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ import torch
 from experiments import compare, evaluate, resume, text_gan, text_results
 from rl.runtime import checkpoints
 from seqgan.oracle import draw_oracle
+from tests.experiments.bad_input import Case, Prepare, assert_refused, config, damaged, description, file, setting
 from tests.experiments.helpers import CHECKOUT, TINY, call, contents, succeed
 
 SCRIPTS: dict[str, Callable[[Sequence[str]], None]] = {
@@ -27,23 +27,11 @@ SCRIPTS: dict[str, Callable[[Sequence[str]], None]] = {
 }  # fmt: skip
 
 
-class Case(NamedTuple):
-    """A call of a script, with the message expected; {tmp} and {run} stand for a folder of files and a finished run."""
-
-    command: str
-    message: str
-    prepare: Callable[[Path, Path], object] = lambda tmp, run: None
-
-
 def flags(*wrong: tuple[str, str]) -> list[Case]:
     return [Case(f"text_gan seqgan {tail}", message) for tail, message in wrong]
 
 
-def file(name: str, content: bytes) -> Callable[[Path, Path], object]:
-    return lambda tmp, run: (tmp / name).write_bytes(content)
-
-
-def array(name: str, values: Any, **others: Any) -> Callable[[Path, Path], object]:
+def array(name: str, values: Any, **others: Any) -> Prepare:
     def write(tmp: Path, run: Path) -> None:
         if name.endswith(".npz"):
             np.savez(tmp / name, ids=values, **others)
@@ -53,7 +41,7 @@ def array(name: str, values: Any, **others: Any) -> Callable[[Path, Path], objec
     return write
 
 
-def oracle(**changes: Any) -> Callable[[Path, Path], object]:
+def oracle(**changes: Any) -> Prepare:
     """The weights of an oracle of 20 tokens, with arrays changed, or left out where None."""
 
     def write(tmp: Path, run: Path) -> None:
@@ -66,7 +54,7 @@ def oracle(**changes: Any) -> Callable[[Path, Path], object]:
     return write
 
 
-def truncated(name: str, write: Callable[[Path, Path], object]) -> Callable[[Path, Path], object]:
+def truncated(name: str, write: Prepare) -> Prepare:
     def cut(tmp: Path, run: Path) -> None:
         write(tmp, run)
         (tmp / name).write_bytes((tmp / name).read_bytes()[:-40])
@@ -74,25 +62,18 @@ def truncated(name: str, write: Callable[[Path, Path], object]) -> Callable[[Pat
     return cut
 
 
-def config(change: Callable[[dict[str, Any]], object]) -> Callable[[Path, Path], object]:
-    def write(tmp: Path, run: Path) -> None:
-        content = json.loads((run / "config.json").read_text())
-        change(content)
-        (run / "config.json").write_text(json.dumps(content))
-
-    return write
+def family(value: Any) -> Prepare:
+    return description(lambda content: content.update(family=value))
 
 
-def text(name: str, content: str) -> Callable[[Path, Path], object]:
+def text(name: str, content: str) -> Prepare:
     return lambda tmp, run: (run / name).write_text(content)
 
 
-def damage(tmp: Path, run: Path) -> None:
-    for file in run.glob("checkpoints/*/generator.safetensors"):
-        file.write_bytes(file.read_bytes()[:-1] + b"?")
+DAMAGE = damaged("generator")
 
 
-def drop(name: str) -> Callable[[Path, Path], object]:
+def drop(name: str) -> Prepare:
     return lambda tmp, run: [path.unlink() for path in run.glob(f"checkpoints/*/{name}")]
 
 
@@ -109,10 +90,6 @@ def other_oracle_run(tmp: Path, run: Path) -> None:
     oracle()(tmp, run)
     succeed(text_gan.main, "seqgan", *TINY, "--oracle-params", tmp / "o.npz", "--run-dir", run)
     oracle(b_out=np.linspace(0, 1, 20))(tmp, run)
-
-
-def setting(name: str, value: Any) -> Callable[[Path, Path], object]:
-    return config(lambda content: content["config"]["numbers"].update({name: value}))
 
 
 class Bomb:
@@ -276,14 +253,14 @@ RESUMED = [
     Case("resume {run}", "{run}/config.json:2:3: not JSON: ", text("config.json", "{\n  x}")),
     Case("resume {run}", "{run}/config.json:1:2: not JSON: ", text("config.json", "[\0")),
     Case("resume {run}", "{run}/config.json: an object is expected", text("config.json", "[]")),
-    Case("resume {run}", "{run}/config.json: 'family' is missing", config(lambda c: c.pop("family"))),
-    Case("resume {run}", "{run}/config.json: family: 'go' is no family", config(lambda c: c.update(family="go"))),
-    Case("resume {run}", "{run}/config.json: family: ['x'] is no family", config(lambda c: c.update(family=["x"]))),
-    Case("resume {run}", "{run}/config.json: config.corpus: missing", config(lambda c: c["config"].pop("corpus"))),
-    Case("resume {run}", "{run}/config.json: config.size: not a setting", config(lambda c: c["config"].update(size=3))),
+    Case("resume {run}", "{run}/config.json: 'family' is missing", description(lambda c: c.pop("family"))),
+    Case("resume {run}", "{run}/config.json: family: 'go' is no family", family("go")),
+    Case("resume {run}", "{run}/config.json: family: ['x'] is no family", family(["x"])),
+    Case("resume {run}", "{run}/config.json: config.corpus: missing", config(lambda c: c.pop("corpus"))),
+    Case("resume {run}", "{run}/config.json: config.size: not a setting", config(lambda c: c.update(size=3))),
     Case(
         "resume {run}", "{run}/config.json: config.variant: 'seqgn' is no variant; did you mean 'seqgan'?",
-        config(lambda c: c["config"].update(variant="seqgn")),
+        config(lambda c: c.update(variant="seqgn")),
     ),
     Case("resume {run}", '{run}/config.json: config.numbers.steps: "3", expected a whole', setting("steps", "3")),
     Case("resume {run}", "{run}/config.json: config.numbers.steps: true, expected a whole", setting("steps", True)),
@@ -292,16 +269,16 @@ RESUMED = [
     Case("resume {run}", "{run}/config.json: --g-lr nan: no number", setting("g_lr", float("nan"))),
     Case(
         "resume {run}", "{run}/config.json: config.numbers: expected an object",
-        config(lambda c: c["config"].update(numbers=3)),
+        config(lambda c: c.update(numbers=3)),
     ),
-    Case("resume {run}", "{run}/checkpoints: no good checkpoint", damage),
+    Case("resume {run}", "{run}/checkpoints: no good checkpoint", DAMAGE),
     Case("resume {run}", "{run}/checkpoints: no good checkpoint", drop("manifest.json")),
     Case("resume {run}", "generator.json: does not fit this run: ", setting("hidden", 16)),
     Case("resume {run}", "discriminator.json: does not fit this run: ", setting("d_filters", "paper")),
     Case("resume {run}", "fakes.json: fake sentences [32, 6], not [16, 6]", setting("d_sentences", 16)),
     Case(
         "resume {run}", "origin.json: a checkpoint of seqgan, the run is one of seqgan-loo",
-        config(lambda c: c["config"].update(variant="seqgan-loo")),
+        config(lambda c: c.update(variant="seqgan-loo")),
     ),
     Case("resume {run}", "origin.json: {tmp}/a.txt has changed since this checkpoint", text_run),
     Case("resume {run}", "origin.json: {tmp}/o.npz has changed since this checkpoint", other_oracle_run),
@@ -315,12 +292,12 @@ MEASURED = [
     Case("evaluate --oracle-params {tmp}/o.npz --length 0", "--sequences 100000 --length 0: at least "),
     Case("evaluate --oracle-params {tmp}/o.npz --seed -3", "--seed -3: must be zero or more"),
     Case("evaluate {run} --step 5", "{run}/checkpoints/step-5: no such checkpoint (there: 2, 7)"),
-    Case("evaluate {run}", "{run}/checkpoints: no good checkpoint", damage),
-    Case("evaluate {run} --step 7", "{run}/checkpoints/step-7/generator.safetensors: damaged: ", damage),
+    Case("evaluate {run}", "{run}/checkpoints: no good checkpoint", DAMAGE),
+    Case("evaluate {run} --step 7", "{run}/checkpoints/step-7/generator.safetensors: damaged: ", DAMAGE),
     Case("evaluate {run}", "generator.json: does not fit this run: ", setting("hidden", 16)),
     Case("evaluate {run}", "origin.json: {tmp}/a.txt has changed since this checkpoint", text_run),
-    Case("evaluate {run}", "{run}/config.json: family: 'go' is no family", config(lambda c: c.update(family="go"))),
-    Case("evaluate {run}", "{run}/config.json: family: ['x'] is no family", config(lambda c: c.update(family=["x"]))),
+    Case("evaluate {run}", "{run}/config.json: family: 'go' is no family", family("go")),
+    Case("evaluate {run}", "{run}/config.json: family: ['x'] is no family", family(["x"])),
     Case("evaluate --samples {tmp}/a.txt", "command line: --references FILE is missing"),
     Case("evaluate --references {tmp}/a.txt", "command line: --samples FILE is missing"),
     Case(SCORE, "{tmp}/a.txt: no such file"),
@@ -345,7 +322,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.command} -> {case.message}"[:110])
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_bad_input_ends_in_one_line(
     case: Case, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,19 +335,10 @@ def test_bad_input_ends_in_one_line(
         shutil.copytree(finished, run)
     case.prepare(tmp, run)
     before = contents(tmp_path)
-    script, *arguments = case.command.format(tmp=tmp, run=run).split()
+    script, *arguments = case.words(tmp_path)
     tiny = [arguments.pop(0), *TINY] if script == "text_gan" and arguments[:1] == ["seqgan"] else []
     ended = call(SCRIPTS[script], *tiny, *arguments)
-    assert ended.code == 2
-    assert case.message.format(tmp=tmp, run=run) in ended.err
-    lines = ended.err.splitlines()
-    assert lines[-1].startswith("error: ")
-    assert all(line.startswith("warning: ") for line in lines[:-1])
-    assert len(lines) == 1 or (case.prepare is damage or case.command in WARNED)
-    assert len(lines[-1]) < (2000 if "does not fit" in ended.err else 300) + 2 * len(str(tmp_path))
-    assert {name: data for name, data in contents(tmp_path).items() if name != "run/.lock"} == {
-        name: data for name, data in before.items() if name != "run/.lock"
-    }
+    assert_refused(case, ended, tmp_path, before, warned=case.prepare is DAMAGE or case.command in WARNED)
 
 
 def test_there_are_enough_of_them() -> None:

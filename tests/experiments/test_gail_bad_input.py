@@ -1,13 +1,12 @@
 """Whatever is wrong with an imitator's input: exit code 2, one line on stderr that names the place, nothing made."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,20 +19,12 @@ from rl.control.encoder import Encoder
 from rl.control.learned_reward import LearnedReward
 from rl.objectives import GAIL
 from tests.experiments import toys
+from tests.experiments.bad_input import Case, Prepare, assert_refused, config, damaged, file, setting
 from tests.experiments.helpers import CHECKOUT, GAIL_TINY, call, contents, succeed
 
 SCRIPTS: dict[str, Callable[[Sequence[str]], None]] = {
     "gail": gail.main, "resume": resume.main, "evaluate": evaluate.main,
 }  # fmt: skip
-Prepare = Callable[[Path, Path], object]
-
-
-class Case(NamedTuple):
-    """A call of a script, with the message expected; {tmp} and {run} stand for a folder of files and a finished run."""
-
-    command: str
-    message: str
-    prepare: Prepare = lambda tmp, run: None
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,10 +35,6 @@ def _toys() -> Iterator[None]:
 
 def flags(*wrong: tuple[str, str]) -> list[Case]:
     return [Case(f"gail gail {tail}", message) for tail, message in wrong]
-
-
-def file(name: str, content: bytes) -> Prepare:
-    return lambda tmp, run: (tmp / name).write_bytes(content)
 
 
 def demos(**changes: Any) -> Prepare:
@@ -125,22 +112,7 @@ def reward_and_demos(tmp: Path, run: Path) -> None:
     toys.record(tmp / "d.npz")
 
 
-def config(change: Callable[[dict[str, Any]], object]) -> Prepare:
-    def write(tmp: Path, run: Path) -> None:
-        content = json.loads((run / "config.json").read_text())
-        change(content["config"])
-        (run / "config.json").write_text(json.dumps(content))
-
-    return write
-
-
-def setting(name: str, value: Any) -> Prepare:
-    return config(lambda content: content["numbers"].update({name: value}))
-
-
-def damage(tmp: Path, run: Path) -> None:
-    for weights in run.glob("checkpoints/*/agent.safetensors"):
-        weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+DAMAGE = damaged("agent")
 
 
 class Bomb:
@@ -320,10 +292,10 @@ RESUMED = [
     Case("resume {run}", "agent.json: does not fit this run: ", setting("hidden", [16])),
     Case("resume {run}", "discriminator.json: does not fit this run: ", setting("d_hidden", [16])),
     Case("resume {run}", "collector.json: CartPole-v1: the state is of 2 environments, not 3", setting("envs", 3)),
-    Case("resume {run}", "{run}/checkpoints: no good checkpoint", damage),
+    Case("resume {run}", "{run}/checkpoints: no good checkpoint", DAMAGE),
     Case("evaluate {run} --step 5", "{run}/checkpoints/step-5: no such checkpoint (there: 0, 64)"),
-    Case("evaluate {run}", "{run}/checkpoints: no good checkpoint", damage),
-    Case("evaluate {run} --step 64", "{run}/checkpoints/step-64/agent.safetensors: damaged: ", damage),
+    Case("evaluate {run}", "{run}/checkpoints: no good checkpoint", DAMAGE),
+    Case("evaluate {run} --step 64", "{run}/checkpoints/step-64/agent.safetensors: damaged: ", DAMAGE),
     Case("evaluate {run}", "agent.json: does not fit this run: ", setting("hidden", [16])),
     Case("evaluate {run}", "origin.json: {tmp}/d.npz has changed", lambda tmp, run: moved(tmp, run, demos())),
 ]  # fmt: skip
@@ -345,7 +317,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.command} -> {case.message}"[:110])
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_bad_input_ends_in_one_line(
     case: Case, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -358,19 +330,10 @@ def test_bad_input_ends_in_one_line(
         shutil.copytree(finished, run)
     case.prepare(tmp, run)
     before = contents(tmp_path)
-    script, *arguments = case.command.format(tmp=tmp, run=run).split()
+    script, *arguments = case.words(tmp_path)
     tiny = [arguments.pop(0), *GAIL_TINY] if script == "gail" and arguments and arguments[0] != "--steps" else []
     ended = call(SCRIPTS[script], *tiny, *arguments)
-    assert ended.code == 2, ended
-    assert case.message.format(tmp=tmp, run=run) in ended.err
-    lines = ended.err.splitlines()
-    assert lines[-1].startswith("error: ")
-    assert all(line.startswith("warning: ") for line in lines[:-1])
-    assert len(lines) == 1 or case.prepare is damage
-    assert len(lines[-1]) < (2000 if "does not fit" in ended.err else 300) + 2 * len(str(tmp_path))
-    assert {name: data for name, data in contents(tmp_path).items() if name != "run/.lock"} == {
-        name: data for name, data in before.items() if name != "run/.lock"
-    }
+    assert_refused(case, ended, tmp_path, before, warned=case.prepare is DAMAGE)
 
 
 def test_there_are_enough_of_them() -> None:

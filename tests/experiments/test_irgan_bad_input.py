@@ -1,15 +1,14 @@
 """Whatever is wrong with a retrieval run's input: exit code 2, one line on stderr naming the place, nothing made."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import torch
 
 from experiments import evaluate, irgan, irgan_results, launch, resume
+from tests.experiments.bad_input import Case, Prepare, assert_refused, config, damaged, setting
 from tests.experiments.helpers import IRGAN_GAME, IRGAN_TINY, call, contents, start, succeed
 from tests.experiments.helpers import finish as finished_process
 from tests.experiments.retrieval_files import letor_files, qa_files, rating_files
@@ -18,15 +17,6 @@ SCRIPTS: dict[str, Callable[[Sequence[str]], None]] = {
     "irgan": irgan.main, "resume": resume.main, "evaluate": evaluate.main,
 }  # fmt: skip
 GAME = [f"--{name.replace('_', '-')}={number}" for name, number in IRGAN_GAME.items()]
-Prepare = Callable[[Path, Path], object]
-
-
-class Case(NamedTuple):
-    """A call of a script, with the message expected; {tmp} and {run} stand for a folder of files and a finished run."""
-
-    command: str
-    message: str
-    prepare: Prepare = lambda tmp, run: None
 
 
 def line(file: str, number: int, text: str) -> Prepare:
@@ -44,26 +34,7 @@ def text(file: str, content: str) -> Prepare:
     return lambda tmp, run: (tmp / file).write_text(content)
 
 
-def config(change: Callable[[dict[str, Any]], object]) -> Prepare:
-    def write(tmp: Path, run: Path) -> None:
-        content = json.loads((run / "config.json").read_text())
-        change(content["config"])
-        (run / "config.json").write_text(json.dumps(content))
-
-    return write
-
-
-def setting(name: str, value: Any) -> Prepare:
-    return config(lambda content: content["numbers"].update({name: value}))
-
-
-def damage(tmp: Path, run: Path) -> None:
-    for weights in run.glob("checkpoints/*/players.generator.safetensors"):
-        data = bytearray(weights.read_bytes())
-        data[-1] ^= 1
-        weights.write_bytes(data)
-
-
+DAMAGE = damaged("players.generator")
 RATINGS = "irgan irgan --data {tmp}/train.tsv --test {tmp}/test.tsv"
 LETOR = "irgan irgan --data {tmp}/train.txt --test {tmp}/test.txt"
 QA = "irgan irgan --data {tmp}/questions.tsv"
@@ -141,9 +112,9 @@ RESUMED = [
          line("train.tsv", 1, "0\t19\t5")),
     Case("resume {run}", "{tmp}/train.tsv: cannot be read", lambda tmp, run: (tmp / "train.tsv").unlink()),
     Case("resume {run}", ".json: does not fit this run: ", setting("width", 16)),
-    Case("resume {run}", "{run}/checkpoints: no good checkpoint", damage),
+    Case("resume {run}", "{run}/checkpoints: no good checkpoint", DAMAGE),
     Case("evaluate {run} --step 5", "{run}/checkpoints/step-5: no such checkpoint (there: "),
-    Case("evaluate {run}", "{run}/checkpoints: no good checkpoint", damage),
+    Case("evaluate {run}", "{run}/checkpoints: no good checkpoint", DAMAGE),
     Case("evaluate {run}", "origin.json: {tmp}/train.tsv has changed", line("train.tsv", 1, "0\t19\t5")),
 ]  # fmt: skip
 CASES = [*COMMAND_LINE, *FILES, *RESUMED]
@@ -176,23 +147,14 @@ def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     return tmp_path
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.command} -> {case.message}"[:110])
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_bad_input_ends_in_one_line(case: Case, place: Path) -> None:
     tmp, run = place / "tmp", place / "run"
     case.prepare(tmp, run)
     before = contents(place)
-    script, *arguments = case.command.format(tmp=tmp, run=run).split()
+    script, *arguments = case.words(place)
     ended = call(SCRIPTS[script], *arguments)
-    assert ended.code == 2, ended
-    assert case.message.format(tmp=tmp, run=run) in ended.err
-    lines = ended.err.splitlines()
-    assert lines[-1].startswith("error: ")
-    assert all(said.startswith("warning: ") for said in lines[:-1])
-    assert len(lines) == 1 or case.prepare is damage
-    assert len(lines[-1]) < (2000 if "does not fit" in ended.err else 300) + 2 * len(str(place))
-    assert {name: data for name, data in contents(place).items() if name != "run/.lock"} == {
-        name: data for name, data in before.items() if name != "run/.lock"
-    }
+    assert_refused(case, ended, place, before, warned=case.prepare is DAMAGE)
 
 
 def test_there_are_enough_of_them() -> None:
