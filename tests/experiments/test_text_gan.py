@@ -2,10 +2,6 @@
 
 import gzip
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +10,8 @@ import pytest
 
 from experiments import text_gan, text_results
 from rl.runtime import checkpoints
-from tests.experiments.helpers import CHECKOUT, TINY, call, fingerprint, rows, succeed
+from tests.experiments.helpers import TINY, call, fingerprint, rows, succeed
+from tests.ranks import run_ranks
 
 LINES = "a b c\nb c\nc c a\nd a b a\n" * 30
 
@@ -142,56 +139,11 @@ def test_a_run_that_diverges_ends_with_code_3_and_keeps_its_checkpoint(tmp_path:
     checkpoints.verify(checkpoints.newest(run))
 
 
-def test_help_explains_every_flag_and_imports_nothing_heavy() -> None:
-    calls = [
-        ["text_gan", "seqgan", "--help"],
-        *([name, "--help"] for name in ("text_gan", "resume", "evaluate", "compare")),
-    ]
-    program = (
-        "import importlib, sys\n"
-        f"for name, *arguments in {calls!r}:\n"
-        "    script = importlib.import_module('experiments.' + name)\n"
-        "    print('@@@', flush=True)\n"
-        "    try: script.main(arguments)\n"
-        "    except SystemExit as end: assert not end.code\n"
-        "heavy = {'matplotlib', 'tensorboard', 'datasets', 'gymnasium', 'transformers', 'sacrebleu', 'nltk'}\n"
-        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
-    )
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "400"}
-    ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=CHECKOUT, env=environment, capture_output=True, text=True
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    helps = ended.stdout.split("@@@\n")[1:]
-    assert [text.split()[3].removeprefix("experiments.") for text in helps] == [name for name, *_ in calls]
-    for text, fewest in zip(helps, (50, 0, 1, 9, 1), strict=True):
-        lines = [line.strip("│| ") for line in text.splitlines()]
-        flags = [place for place, line in enumerate(lines) if line.startswith("--")]
-        assert len(flags) >= fewest
-        for place in flags:  # the meaning stands beside the flag, or below one that is long
-            words = " ".join(lines[place : place + 2]).split("(default:")[0].split()
-            assert sum(word.islower() and not word.startswith(("-", "{")) for word in words) >= 2, lines[place]
-
-
 @pytest.mark.slow
 def test_two_ranks_run_to_the_end(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    ranks = []
-    for rank in ("0", "1"):
-        meeting = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        command = [sys.executable, "-m", "experiments.text_gan", "seqgan", *TINY, "--run-dir", str(tmp_path / "run")]
-        environment = os.environ | meeting | {"OMP_NUM_THREADS": "1"}
-        ranks.append(
-            subprocess.Popen(
-                command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        )
-    outputs = [process.communicate(timeout=240) for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], outputs
-    assert outputs[0][0].count("run: ") == 1
-    assert outputs[1][0] == ""
+    first, second = run_ranks(2, "-m", "experiments.text_gan", "seqgan", *TINY, "--run-dir", tmp_path / "run")
+    assert first.count("run: ") == 1
+    assert second == ""
     assert [row["step"] for row in rows(tmp_path / "run")] == [1, 2, 3, 4, 5, 6, 7]
     state = checkpoints.load(checkpoints.newest(tmp_path / "run"))
     assert len(state["engine"]["generators"]["torch"]) == 2

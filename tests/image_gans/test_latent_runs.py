@@ -1,10 +1,7 @@
 """The rounds over several steps: spectral norms, checkpoints, precision, layout, compilation, ranks."""
 
 import json
-import os
 import shutil
-import socket
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -23,6 +20,7 @@ from image_gans.numbers import Numbers
 from rl.objectives import Hinge, NonSaturating, Relativistic, Wasserstein
 from rl.penalties import DRAGAN, R1, R2, Every, GradientPenalty, LeCam, NoPenalty, Sum
 from rl.runtime import Engine, Runtime, restore, save
+from tests.ranks import run_ranks
 
 Players = tuple[nn.Module, Judge]
 
@@ -244,32 +242,13 @@ Path(sys.argv[1], f"rank-{engine.rank}.json").write_text(json.dumps(told))
 """
 
 
-def ranks(folder: Path, world: int) -> list[dict[str, Any]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder.mkdir()
-    common = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    processes = []
-    for rank in range(world):
-        env = common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
-        command = [sys.executable, "-c", SCRIPT, str(folder)]
-        processes.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0] * world, errors
-    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(world)]
-
-
 def test_two_ranks_play_the_game_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["", str(tmp_path)])
     exec(SCRIPT, {})  # one rank needs no process of its own
     alone = json.loads((tmp_path / "rank-0.json").read_text())
-    first, second = ranks(tmp_path / "two", 2)
+    (tmp_path / "two").mkdir()
+    run_ranks(2, "-c", SCRIPT, tmp_path / "two")
+    first, second = (json.loads((tmp_path / f"two/rank-{rank}.json").read_text()) for rank in range(2))
     assert first == second
     for ours, theirs in zip(first["state"], alone["state"], strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)

@@ -1,10 +1,6 @@
 """The reward that learns, without any library: what is paid, what is learned from, and what never moves."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from rl.adapters.lessons import judge_pairs, lesson_loss, ranked_right, step
 from rl.adapters.memory import Pair
 from rl.adapters.rows import Row
 from rl.runtime import Diverged, InputError, newest, restore, save
+from tests.ranks import run_ranks
 from tests.rl.adapters.bags import END, Bag, Each, Words, equal, state_of
 
 COLUMNS: dict[str, Any] = {
@@ -347,24 +344,7 @@ print(json.dumps(told))
 
 
 def run(world: int) -> list[dict[str, Any]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    common |= {"PYTHONPATH": str(Path(__file__).parents[3])}
-    processes = []
-    for rank in range(world):
-        env = common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
-        command = [sys.executable, "-c", SCRIPT]
-        processes.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-    try:
-        told = [process.communicate(timeout=200) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0] * world, [errors for _, errors in told]
-    return [json.loads(out.splitlines()[-1]) for out, _ in told]
+    return [json.loads(out.splitlines()[-1]) for out in run_ranks(world, "-c", SCRIPT)]
 
 
 def flat(nested: Any) -> list[float]:

@@ -1,12 +1,10 @@
 """TRL on two processes: its own launch, gloo, and one discriminator."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from tests.ranks import run_ranks
 
 SCRIPT = """
 import json, os, sys
@@ -47,29 +45,8 @@ def test_two_processes_have_one_discriminator_and_resume_with_it(tmp_path: Path)
     from tests.rl.adapters.tiny_lm import saved_model
 
     saved_model(tmp_path / "policy")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = os.environ | {
-        "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2",
-        "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(Path(__file__).parents[3]),
-    }  # fmt: skip
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    processes = [
-        subprocess.Popen(
-            command, env=common | {"RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in "01"
-    ]  # fmt: skip
-    try:
-        outputs = [process.communicate(timeout=250) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0, 0], [errors[-2000:] for _, errors in outputs]
-    lines = [next(line for line in out.splitlines() if line.startswith("told ")) for out, _ in outputs]
+    outputs = run_ranks(2, "-c", SCRIPT, tmp_path, HF_HUB_OFFLINE="1")
+    lines = [next(line for line in out.splitlines() if line.startswith("told ")) for out in outputs]
     first, second = told = [json.loads(line.removeprefix("told ")) for line in lines]
     assert first["weights"] == second["weights"]
     assert first["said"] != second["said"]

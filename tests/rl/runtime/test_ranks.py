@@ -1,14 +1,11 @@
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rl.runtime.checkpoints import load, newest
+from tests.ranks import run_ranks
 
 SCRIPT = """
 import json, math, os, random, signal, sys
@@ -74,23 +71,8 @@ with lock(run), Log(run, 10) as log, Stop() as stop:
 
 
 def run(folder: Path, world: int) -> list[dict[str, Any]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     folder.mkdir()
-    common = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    processes = []
-    for rank in range(world):
-        env = common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
-        command = [sys.executable, "-c", SCRIPT, str(folder)]
-        processes.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert [process.returncode for process in processes] == [0] * world, errors
+    run_ranks(world, "-c", SCRIPT, folder)
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(world)]
 
 

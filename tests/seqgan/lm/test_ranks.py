@@ -1,11 +1,9 @@
 """Two processes play one game: the same weights, the same memory, the same number of steps whatever passes where."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.ranks import run_ranks
 
 SCRIPT = """
 import json, sys
@@ -36,20 +34,7 @@ open(f"{sys.argv[1]}/{engine.rank}.json", "w").write(json.dumps(told))
 
 
 def test_two_ranks_stay_one(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    root = Path(__file__).parents[3]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path)],
-            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": str(root)},
-            cwd=root,
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    run_ranks(2, "-c", SCRIPT, tmp_path)
     one, two = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert one["drawn"] != two["drawn"], "each rank draws its own"
     assert one["weights"] == two["weights"]
