@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,17 +71,19 @@ def speak(
 ) -> Int[Tensor, "rows length"]:
     """Return `rows` sentences of `length` tokens drawn from the policy; what follows an end token is the end token.
 
-    `given` holds tokens that are read, not drawn, and BLANK elsewhere; without it all is drawn.
+    `given` holds tokens that are read, not drawn, and BLANK elsewhere; without it all is drawn. An end token in front
+    of all blanks fills up a prompt, and ends nothing.
     """
     sampler = Sampler(policy.head, inverse_temperature=inverse_temperature)
     tokens = torch.empty(rows, length, dtype=torch.long, device=policy.head.weight.device)
     forced = blank_rows(rows, length).to(tokens) if given is None else given
     for part, known in zip(tokens.split(SPEAKERS), forced.split(SPEAKERS), strict=True):
         state, said = policy.init(len(part)), part.new_full((len(part),), policy.start)
+        spoken = begun(known)
         for time in range(length):
             features, state = policy.step(state, said)
             drawn = sampler(features)[:, 0]
-            drawn = drawn if time == 0 else held(drawn, said, policy.end)
+            drawn = held(drawn, said.where(spoken[:, time - 1], -1), policy.end) if time else drawn
             said = torch.where(known[:, time] == BLANK, drawn, known[:, time])
             part[:, time] = said
     return tokens
@@ -126,6 +128,11 @@ def sweep(
             said = torch.cat([tokens[:, time], completions[:time, ..., time].reshape(-1)])
             features, state = policy.step(state, said)
     return completions
+
+
+def begun(given: Int[Tensor, "rows length"]) -> Bool[Tensor, "rows length"]:
+    """Return which places stand at or behind a row's first blank."""
+    return (given == BLANK).cumsum(1) > 0
 
 
 def held(drawn: Int[Tensor, "*rows"], before: Int[Tensor, "*rows"], end: int) -> Int[Tensor, "*rows"]:

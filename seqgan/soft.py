@@ -17,7 +17,7 @@ from rl.policies import SequencePolicy
 from seqgan.discriminators import SMALL_FILTERS, ConvDiscriminator
 from seqgan.generators import State
 from seqgan.likelihood import action_log_probs, counted
-from seqgan.sampling import BLANK
+from seqgan.sampling import BLANK, begun
 
 Soft = Float[Tensor, "batch time vocabulary"]
 Sentences = Int[Tensor, "batch time"] | Soft
@@ -62,15 +62,15 @@ def speak_softly(
     """
     state, vocabulary = policy.init(len(given)), policy.head.out_features
     said = torch.full_like(given[:, 0], policy.start)
-    embedded, places = policy.embedding(said), []
-    for time, known in enumerate(given.unbind(1)):
+    embedded, places, ended = policy.embedding(said), [], torch.zeros_like(said, dtype=torch.bool)
+    for known, spoken in zip(given.unbind(1), begun(given).unbind(1), strict=True):
         features, state = policy.step_embedded(state, embedded)
-        ended = (known == BLANK) & (said == policy.end) & (time > 0)
-        forced = torch.where(ended, said, known)
+        forced = torch.where(ended & (known == BLANK), policy.end, known)
         place = relax(policy.head(features), temperature)
         if (forced != BLANK).any():
             place = torch.where((forced == BLANK)[:, None], place, one_hot(forced.clamp(min=0), vocabulary))
         said = place.argmax(-1)
+        ended = spoken & (said == policy.end)
         embedded = hardened(place).to(features.dtype) @ policy.embedding.weight.to(features.dtype)
         places.append(place)
     soft = torch.stack(places, 1)

@@ -12,8 +12,8 @@ from rl.rewards import MonteCarlo
 from rl.rollout import Rollout
 from seqgan import sampling
 from seqgan.generators import Generator, LSTMGenerator, TransformerGenerator
-from seqgan.likelihood import counted, token_log_probs
-from seqgan.sampling import Sampler, complete, speak
+from seqgan.likelihood import action_log_probs, counted, token_log_probs
+from seqgan.sampling import BLANK, Sampler, complete, speak
 
 ALARM = 1e-6
 
@@ -207,6 +207,20 @@ def test_a_start_token_that_is_also_the_end_does_not_end_a_sentence() -> None:
     policy = tiny("lstm", 3, 6, end=0)
     assert policy.start == policy.end
     assert (speak(policy, 200, 6)[:, 0] != 0).any()
+
+
+def test_what_fills_up_a_prompt_ends_nothing() -> None:
+    """After a prompt of end tokens alone the first word is as the policy says; an end that was said ends."""
+    policy, rows = tiny("lstm", 3, 4, end=0), 20_000
+    given = torch.tensor([[0, 0, BLANK, BLANK]]).repeat(rows, 1)
+    with torch.no_grad():
+        expected = action_log_probs(policy, torch.zeros(1, 4, dtype=torch.long))[0, 2].double().exp()
+    torch.manual_seed(14)
+    said = speak(policy, rows, 4, given=given)
+    assert said[:, :2].eq(0).all()
+    assert chi_squared(said[:, 2].bincount(minlength=3), expected) > ALARM
+    assert said[said[:, 2] == 0, 3].eq(0).all()
+    assert (said[said[:, 2] != 0, 3] != 0).any()
 
 
 # ---------------------------------------------------------------------------------------------- the sweep

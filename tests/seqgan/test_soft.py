@@ -51,6 +51,13 @@ def test_tokens_are_draws_of_the_policy_at_any_temperature(kind: str, temperatur
     assert ((found - expected).abs() < 5 * (expected * (1 - expected) / rows).sqrt()).all()
 
 
+def test_what_fills_up_a_prompt_ends_nothing() -> None:
+    net = build(end=0, prompt=1)
+    _, tokens = speak_softly(net, torch.tensor([[0, BLANK]]).repeat(500, 1), 1.0)
+    assert tokens[:, 0].eq(0).all()
+    assert 0 < tokens[:, 1].count_nonzero() < 500
+
+
 @pytest.mark.parametrize("relax", [gumbel_softmax, straight_through_gumbel])
 def test_places_are_distributions_whose_largest_is_the_token(relax) -> None:
     soft, tokens = speak_softly(build(), blank_rows(50, PLACES), 0.7, relax)
