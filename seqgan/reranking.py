@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from rl.discriminator import evaluating
-from seqgan.judges import TokenJudge
 from seqgan.packed import padded
 
 Ids = Sequence[int]
@@ -54,12 +53,12 @@ def token_logits(judge: nn.Module, prompt: Ids, said: Ids) -> list[float]:
     Of a token-level judge its logits; of any other what the token adds to the verdict on the row up to it, so that the
     numbers sum to the logit of the row minus that of the prompt.
     """
-    if isinstance(judge, TokenJudge):
-        device = next(judge.parameters()).device
-        tokens, mask = padded([[*prompt, *said]])
-        with evaluating(judge):
-            logits: list[float] = judge(tokens.to(device), mask.to(device))[0].tolist()
-        return logits[len(prompt) :]
+    device = next(judge.parameters()).device
+    tokens, mask = padded([[*prompt, *said]])
+    with evaluating(judge):
+        logits = judge(tokens.to(device), mask.to(device))
+    if logits.dim() == 2:
+        return logits[0, len(prompt) :].tolist()
     steps = verdicts(judge, prompt, [said[:length] for length in range(len(said) + 1)])
     return [after - before for before, after in pairwise(steps)]
 

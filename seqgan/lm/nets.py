@@ -15,6 +15,7 @@ from seqgan.corpus import Corpus
 from seqgan.generators import build_generator
 from seqgan.judges import ConvJudge, SequenceJudge, TokenJudge
 from seqgan.lm.numbers import Numbers
+from seqgan.packed import Packing
 from seqgan.scratchgan import RecurrentDiscriminator
 
 Build = Callable[[Numbers, Corpus], Any]
@@ -24,8 +25,9 @@ class RecurrentJudge(RecurrentDiscriminator):
     """An LSTM that gives each token a logit from the token and those before it; what is not there gets zero."""
 
     def forward(self, tokens: Int[Tensor, "rows time"], mask: Bool[Tensor, "rows time"]) -> Float[Tensor, "rows time"]:
-        """Judge every token."""
-        return super().forward(tokens).masked_fill(~mask, 0)
+        """Judge every token; padding may stand anywhere."""
+        packing = Packing.of(mask)
+        return packing.unpack(super().forward(tokens.gather(1, packing.order)), tokens.shape[1])
 
 
 def own_policy(n: Numbers, corpus: Corpus) -> nn.Module:

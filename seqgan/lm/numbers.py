@@ -75,7 +75,7 @@ class Numbers:
     warm_sft: bool = False
     """with each of them the policy makes a step of maximum likelihood on the demonstrations, as GAD's does"""
     d_old: float = 0.5
-    """share of a batch's completions that earlier rounds said"""
+    """share of a batch's completions that are drawn from the latest, this update's among them"""
     d_memory: int = 2_560
     """latest completions that are kept for it"""
     spin_beta: float = 0.5

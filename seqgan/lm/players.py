@@ -103,6 +103,18 @@ class Student(Duo):
         return []
 
 
+class Start(Student):
+    """Maximum likelihood on the text alone: nothing is learned after it, whatever the numbers are."""
+
+    def warm(self) -> Metrics:
+        """Do nothing."""
+        return {}
+
+    def round(self) -> Metrics:
+        """Do nothing."""
+        return {}
+
+
 class Imitator(Student):
     """SFT: maximum likelihood on the demonstrations."""
 

@@ -4,20 +4,19 @@ import torch
 from torch import Tensor
 
 from rl.objectives import Objective
-from rl.penalties import NoPenalty
 from rl.rollout import Rollout
 from rl.runtime import Engine, InputError
 from rl.runtime.checkpoints import Stateful
 from seqgan.lm.advantages import Advantages, generalised, group, mc_rollout, rloo, token
 from seqgan.lm.earning import Compose, by_rollouts
-from seqgan.lm.judging import SENTENCES, Judging
+from seqgan.lm.judging import SENTENCES, Judging, of_rows
 from seqgan.lm.memory import Memory
 from seqgan.lm.numbers import Numbers
 from seqgan.lm.players import Metrics, Student
 from seqgan.lm.rounds import judge_round, policy_round
 from seqgan.lm.task import Rows, Task, there
 from seqgan.lm.values import NoValues, Values
-from seqgan.reranking import Ids
+from seqgan.reranking import Ids, token_logits
 
 
 class RewardedPlayers(Student):
@@ -104,7 +103,7 @@ class RewardedPlayers(Student):
         old_fake, old_real = (part.to(fake.device) for part in self.memory.draw(half - len(drawn)))
         return judge_round(
             self.discriminator, self.judge, self.read, torch.cat([real[drawn], old_real]),
-            torch.cat([fake[drawn], old_fake]), self.objective, NoPenalty(), self.d_optimizer, self.engine,
+            torch.cat([fake[drawn], old_fake]), self.objective, self.d_optimizer, self.engine,
         )  # fmt: skip
 
     def read(self, logits: Tensor, rows: Rows) -> Tensor:
@@ -113,17 +112,22 @@ class RewardedPlayers(Student):
 
     @torch.no_grad()
     def tells(self, real: Rows, fake: Rows) -> dict[str, float]:
-        """Return `d/held_out`, how often a real row that it has not seen has the higher logit; dropout off."""
+        """Return how often a real row that it has not seen has the higher logit, and by how much; dropout off.
+
+        Rows stand beside answers to the same prompts: some objectives know a logit but for a function of the prompt.
+        A tie counts half.
+        """
         if not self.learns:
             return {}
         self.discriminator.eval()
-        on_real, on_fake = (self.read(self.judge(rows), rows) for rows in (real, fake))
-        higher = (on_real[:, None] > on_fake).float().mean()
-        return {"d/held_out": higher.item(), "d/margin": (on_real.mean() - on_fake.mean()).item()}
+        both = [rows[: min(len(real), len(fake))] for rows in (real, fake)]
+        on_real, on_fake = (of_rows(self.judge(rows), self.task.said(rows)) for rows in both)
+        higher = ((on_real > on_fake).float() + (on_real >= on_fake).float()) / 2
+        return {"d/held_out": higher.mean().item(), "d/margin": (on_real - on_fake).mean().item()}
 
     def heat(self, prompt: Ids, said: Ids) -> list[float]:
         """Return what each token adds to the verdict, or a judge of tokens' own logits."""
-        return self.judging.heat(self.discriminator, prompt, said) if self.learns else []
+        return token_logits(self.discriminator, prompt, said) if self.learns else []
 
 
 def advantages_of(n: Numbers) -> Advantages:

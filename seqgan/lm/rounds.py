@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rl.discriminator import Discriminator, Logits
-from rl.estimators import Mask, PerStep, divergence, ppo_clip
+from rl.estimators import Mask, PerStep, divergence, leave_one_out, ppo_clip
 from rl.objectives import Objective
-from rl.penalties import Penalty
+from rl.rollout import returns_to_go
 from rl.runtime import Engine
 from seqgan.generators import Generator
 
@@ -40,12 +40,13 @@ def policy_round(
 ) -> dict[str, Tensor]:
     """Climb the advantages by PPO's clipped ratio, less kl_weight times KL(policy || reference); dropout off.
 
-    `epochs` passes over the rows in minibatches, drawn anew each time. The KL is exact over the vocabulary at each
-    place that was said, and summed over a row. Returns the last pass's means; ratio and share of clipped tokens
-    among them.
+    `epochs` passes over the rows in minibatches, drawn anew each time. The KL is that of whole sentences: exact over
+    the vocabulary at each place that was said, where it is differentiated, and a token answers for what it makes later
+    places cost. Returns the last pass's means, the share of clipped tokens among them.
     """
     generator.eval()
-    old = _chosen(generator, tokens, mask, engine)
+    old, costs = _as_spoken(generator, reference, tokens, mask, engine, kl=kl_weight > 0)
+    advantages = advantages - kl_weight * leave_one_out(returns_to_go(costs, mask) - costs, mask)
     found: list[dict[str, Tensor]] = []
     for epoch in range(epochs):
         for rows in minibatches(len(tokens), minibatch, tokens.device):
@@ -55,11 +56,7 @@ def policy_round(
             chosen = placed(log_probs.gather(1, some[said][:, None])[:, 0], said)
             loss, cost = ppo_clip(chosen, old[rows], advantages[rows], said, clip), torch.zeros((), device=some.device)
             if kl_weight:
-                with torch.no_grad(), engine.autocast():
-                    before = said_log_probs(reference, some, said)
-                everywhere = torch.ones_like(before[:, :1], dtype=torch.bool)
-                apart = divergence(log_probs[:, None], before[:, None], everywhere)[:, 0]
-                cost = placed(apart, said).sum(1).mean()
+                cost = apart(log_probs, reference, some, said, engine).sum(1).mean()
             norm = engine.update(optimizer, loss + kl_weight * cost, name="g/loss", clip=max_norm)
             ratio = (chosen.detach() - old[rows])[said].exp()
             if epoch == epochs - 1:
@@ -71,10 +68,24 @@ def policy_round(
 
 
 @torch.no_grad()
-def _chosen(generator: Generator, tokens: Rows, mask: Mask, engine: Engine) -> PerStep:
+def _as_spoken(
+    generator: Generator, reference: Generator, tokens: Rows, mask: Mask, engine: Engine, *, kl: bool
+) -> tuple[PerStep, PerStep]:
+    """Return the log-probability of each token by the policy that said it, and how far that was from the reference."""
     with engine.autocast():
         log_probs = said_log_probs(generator, tokens, mask)
-    return placed(log_probs.gather(1, tokens[mask][:, None])[:, 0], mask)
+    chosen = placed(log_probs.gather(1, tokens[mask][:, None])[:, 0], mask)
+    return chosen, apart(log_probs, reference, tokens, mask, engine) if kl else torch.zeros_like(chosen)
+
+
+def apart(
+    log_probs: Float[Tensor, "said vocabulary"], reference: Generator, tokens: Rows, mask: Mask, engine: Engine
+) -> PerStep:
+    """Return KL(policy || reference) at each place that was said, exact over the vocabulary."""
+    with torch.no_grad(), engine.autocast():
+        before = said_log_probs(reference, tokens, mask)
+    everywhere = torch.ones_like(before[:, :1], dtype=torch.bool)
+    return placed(divergence(log_probs[:, None], before[:, None], everywhere)[:, 0], mask)
 
 
 def placed(values: Float[Tensor, "said"], mask: Mask) -> PerStep:
@@ -94,16 +105,14 @@ def judge_round(
     real: Rows,
     fake: Rows,
     objective: Objective,
-    penalty: Penalty,
     optimizer: torch.optim.Optimizer,
     engine: Engine,
 ) -> dict[str, Tensor]:
     """Make one step towards telling `real` from `fake`; one pass for both, dropout on."""
     discriminator.train()
-    penalised = penalty(discriminator, real, fake)
     logits = judge(torch.cat([real, fake]))
     on_real, on_fake = (read(part, rows) for part, rows in zip(logits.split(len(real)), (real, fake), strict=True))
-    loss = objective.discriminator_loss(on_real, on_fake) + penalised
+    loss = objective.discriminator_loss(on_real, on_fake)
     engine.update(optimizer, loss, name="d/loss")
     correct = torch.cat([on_real > 0, on_fake < 0]).float().mean()
     return {"d/loss": loss.detach(), "d/accuracy": correct}

@@ -43,7 +43,7 @@ class SelfPlayer(Student):
         self.generator.eval()
         with self.engine.autocast():
             log_probs = said_log_probs(self.generator, rows, mask).gather(1, rows[mask][:, None])[:, 0]
-        ratios = placed(log_probs, mask) - token_log_probs(self.opponent, rows)
+            ratios = placed(log_probs, mask) - token_log_probs(self.opponent, rows)
         on_real, on_fake = (n.spin_beta * ratios.sum(1)).chunk(2)
         loss = Relativistic().discriminator_loss(on_real, on_fake)
         norm = self.engine.update(self.g_optimizer, loss, name="g/loss", clip=n.g_clip)

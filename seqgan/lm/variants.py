@@ -7,7 +7,7 @@ from rl.objectives import AIRL, SeqGAN
 from seqgan.lm.earning import BradleyTerry, added, gated, ungated, verdict
 from seqgan.lm.judging import TOKENS
 from seqgan.lm.numbers import Numbers
-from seqgan.lm.players import Imitator, Players
+from seqgan.lm.players import Imitator, Players, Start
 from seqgan.lm.rewarded import RewardedPlayers
 from seqgan.lm.self_play import SelfPlayer
 
@@ -35,14 +35,6 @@ class Variant:
 def changed(**changes: object) -> dict[str, Numbers]:
     """Return every preset with some numbers changed."""
     return {preset: replace(numbers, **changes) for preset, numbers in PRESETS.items()}
-
-
-def without_warm_up(presets: dict[str, Numbers]) -> dict[str, Numbers]:
-    """Return numbers of one who only imitates: as many rounds more as the warm-up of others has demonstrations."""
-    return {
-        preset: replace(n, steps=n.steps + n.d_warm * (n.warm_sft and n.steps > 0), d_warm=0, warm_sft=False)
-        for preset, n in presets.items()
-    }
 
 
 VARIANTS = {
@@ -82,6 +74,6 @@ VARIANTS = {
         changed(kl_weight=0.05),
     ),
     "spin": Variant("SPIN (Chen et al. 2024): demonstrations beat what the policy said before", SelfPlayer, PRESETS),
-    "sft": Variant("maximum likelihood on the demonstrations", Imitator, without_warm_up(PRESETS)),
-    "mle": Variant("maximum likelihood on the text alone: the start", Imitator, without_warm_up(changed(steps=0))),
+    "sft": Variant("maximum likelihood on the demonstrations", Imitator, PRESETS),
+    "mle": Variant("maximum likelihood on the text alone: the start", Start, changed(steps=0, d_warm=0)),
 }

@@ -12,6 +12,7 @@ from rl.runtime import InputError
 from seqgan.likelihood import nll, token_log_probs
 from seqgan.lm import rewarded as paid
 from seqgan.lm.earning import gated, ungated
+from seqgan.lm.judging import SENTENCES, TOKENS, Judging
 from seqgan.lm.numbers import Numbers
 from seqgan.lm.players import Imitator
 from seqgan.lm.rewarded import RewardedPlayers
@@ -40,7 +41,7 @@ def test_every_row_of_the_table_plays(variant: str, prompt: int) -> None:
     before = weights(learner.generator)
     metrics = learner.round()
     assert all(torch.isfinite(value).all() for value in metrics.values())
-    assert not weights(learner.generator).equal(before)
+    assert weights(learner.generator).equal(before) == (variant == "mle")
     assert weights(learner.start).equal(start)
 
 
@@ -140,7 +141,39 @@ def test_a_discriminator_learns_to_tell_and_says_so_of_rows_that_it_has_not_seen
     assert told["d/held_out"] > 0.9
     assert told["d/margin"] > 0
     assert learner.tells(fake, learner.task.shown.valid)["d/held_out"] == pytest.approx(1 - told["d/held_out"])
-    assert learner.tells(fake, fake)["d/margin"] == 0
+    assert learner.tells(fake, fake) == {"d/held_out": 0.5, "d/margin": 0}
+
+
+def test_a_demonstration_is_compared_with_the_answer_to_its_own_prompt() -> None:
+    """Bradley-Terry knows a logit but for a function of the prompt."""
+    learner = rewarded(prompt=2)
+    real = learner.some_shown(10)
+    fake = real.clone()
+    fake[:, 2:] = 7
+    of_prompt = 100 * torch.randn(10)
+    learner.judge = lambda rows: of_prompt[: len(rows)] + (rows[:, 2:] != 7).any(1).float()
+    assert learner.tells(real, fake) == {"d/held_out": 1, "d/margin": pytest.approx(1)}
+    assert learner.tells(real, fake[:4])["d/held_out"] == 1
+
+
+def test_the_start_learns_nothing_whatever_it_is_asked() -> None:
+    learner = VARIANTS["mle"].players(replace(TINY, warm_sft=True, steps=5), task(), engine())
+    before = weights(learner.generator)
+    assert learner.warm() == learner.round() == {}
+    assert weights(learner.generator).equal(before)
+
+
+@pytest.mark.parametrize("judging", [SENTENCES, TOKENS])
+def test_padding_changes_no_logit_and_heat_is_of_what_is_paid(judging: Judging) -> None:
+    learner = rewarded(prompt=3, judging=judging)
+    row = learner.some_shown(1)
+    row[:, :3] = torch.tensor([0, 0, 4])
+    padded = learner.judge(row)[..., 3:] if judging is TOKENS else learner.judge(row)
+    said = row[learner.task.said(row)].tolist()
+    heat = learner.heat([4], said)
+    assert len(heat) == len(said)
+    if judging is TOKENS:
+        torch.testing.assert_close(torch.tensor(heat), padded[0, : len(said)])
 
 
 def test_imitation_raises_the_likelihood_of_demonstrations() -> None:

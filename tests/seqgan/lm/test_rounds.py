@@ -1,12 +1,13 @@
 """One round: gradients against those of autograd on whole distributions, and the judge's single pass."""
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from rl.estimators import reinforce
+from rl.estimators import leave_one_out, reinforce
 from rl.objectives import SeqGAN
-from rl.penalties import NoPenalty
 from rl.runtime import Engine, Runtime
 from seqgan.generators import LSTMGenerator
 from seqgan.likelihood import action_log_probs, counted
@@ -61,17 +62,35 @@ def test_one_update_on_fresh_rows_is_that_of_reinforce(engine: Engine) -> None:
     assert found["g/clipped"] == 0
 
 
-def test_the_divergence_from_the_reference_is_exact_and_summed_over_a_row(engine: Engine) -> None:
+def test_the_divergence_from_the_reference_is_exact_where_it_is_and_reinforced_before(engine: Engine) -> None:
     net, start = tiny(0, prompt=1), tiny(1, prompt=1)
     tokens, mask, _ = said_by(net)
     p, q = action_log_probs(net, tokens), action_log_probs(start, tokens)
-    kl = ((p.exp() * (p - q)).sum(-1) * mask).sum(1).mean()
-    expected = moved(net, 0.3 * kl)
+    here = (p.exp() * (p - q)).sum(-1) * mask
+    kl, later = here.sum(1).mean(), here.detach().flip(1).cumsum(1).flip(1) - here.detach()
+    chosen = p.gather(2, tokens[..., None])[..., 0]
+    expected = moved(net, 0.3 * kl + reinforce(chosen, -0.3 * leave_one_out(later, mask), mask))
     optimizer = torch.optim.SGD(net.parameters(), RATE)
     zero = torch.zeros(mask.shape)
     found = policy_round(net, start, tokens, mask, zero, optimizer, engine, minibatch=12, kl_weight=0.3)
     torch.testing.assert_close(weights(net), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found["g/kl"], kl.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_divergence_is_that_of_whole_sentences(engine: Engine) -> None:
+    """Its gradient over many draws is that of the sum over all sentences; each place's own alone is off by 20 %."""
+    torch.manual_seed(0)
+    net, start = (LSTMGenerator(3, embedding=3, hidden=4, deviation=1.2) for _ in range(2))
+    every = torch.tensor(list(itertools.product(range(3), repeat=3)))
+    p, q = (action_log_probs(one, every).gather(2, every[..., None])[..., 0].sum(1) for one in (net, start))
+    before = weights(net)
+    exact = before - moved(net, (p.exp() * (p - q.detach())).sum())
+    tokens = speak(net, 60_000, 3)
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    optimizer = torch.optim.SGD(net.parameters(), RATE)
+    policy_round(net, start, tokens, mask, torch.zeros(mask.shape), optimizer, engine, minibatch=60_000, kl_weight=1.0)
+    found = before - weights(net)
+    assert (found - exact).norm() < 0.05 * exact.norm()
 
 
 def test_later_passes_stand_still_beyond_the_clip(engine: Engine) -> None:
@@ -130,7 +149,7 @@ def test_the_judge_reads_real_and_fake_in_one_pass_and_learns_from_what_counts(e
     def read(logits: Tensor, rows: Tensor) -> Tensor:
         return logits[rows != 0]
 
-    found = judge_round(judge, judge, read, real, fake, SeqGAN(), NoPenalty(), optimizer, engine)
+    found = judge_round(judge, judge, read, real, fake, SeqGAN(), optimizer, engine)
     assert judge.calls == 1
     assert judge.training
     # E softplus(-l) over three real tokens and E softplus(l) over two fake ones, at l = 0
