@@ -13,12 +13,14 @@ from pathlib import Path
 
 import tyro
 
-from experiments import compare
-from experiments.config import one_line_errors
-from rl.runtime import InputError, closest, exit_codes
+from experiments import compare, lm_gan
+from experiments.config import one_line_errors, to_json
+from experiments.records import flatten
+from rl.runtime import InputError, closest, exit_codes, rundir
 from seqgan.lm.variants import VARIANTS
 
 START = "mle"  # the variant whose start all others of its seed begin from
+PLACES = ("run_dir", "start_from", "cache")  # may be called by another name
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,14 @@ class Arguments:
 def perform(variants: Sequence[str], seeds: int, runs: Path, jobs: int, flags: Sequence[str]) -> list[Path]:
     """Return the folders of finished runs, made or continued where they are missing: first all starts, then the rest.
 
-    Raises InputError naming the log of a run that failed.
+    Raises InputError for flags that are wrong, or others than a run that is there was made with, before any begins;
+    and naming the log of a run that failed.
     """
     runs.mkdir(parents=True, exist_ok=True)
     others = [variant for variant in variants if variant != START]
+    for variant in (START, *others):
+        for seed in range(seeds):
+            check(variant, seed, runs, flags)
     with ThreadPoolExecutor(jobs) as pool:
         for wave in ([START], others):
             wanted = [(variant, seed) for seed in range(seeds) for variant in wave]
@@ -54,6 +60,19 @@ def perform(variants: Sequence[str], seeds: int, runs: Path, jobs: int, flags: S
 def folder(variant: str, seed: int, runs: Path) -> Path:
     """Return where a run is kept."""
     return runs / f"{variant}-s{seed}"
+
+
+def check(variant: str, seed: int, runs: Path, flags: Sequence[str]) -> None:
+    """Raise InputError for wrong flags, and where a run is there that was made with others."""
+    run_dir = folder(variant, seed, runs)
+    asked = flatten(to_json(lm_gan.parse(arguments_of(variant, seed, runs, flags))))
+    if not (run_dir / "config.json").exists():
+        return
+    made = flatten(rundir.read_config(run_dir)["config"])
+    for name in sorted((asked.keys() | made.keys()) - {*PLACES}):
+        if asked.get(name) != made.get(name):
+            told = f"{made.get(name)!r}, and {asked.get(name)!r} is asked for"
+            raise InputError(f"{run_dir / 'config.json'}: {name} is {told}; move it away, or name other --runs")
 
 
 def finish(variant: str, seed: int, runs: Path, flags: Sequence[str]) -> str:
@@ -73,9 +92,14 @@ def command(variant: str, seed: int, runs: Path, flags: Sequence[str]) -> list[s
     run_dir = folder(variant, seed, runs)
     if (run_dir / "config.json").exists():
         return [sys.executable, "-m", "experiments.resume", str(run_dir)]
+    return [sys.executable, "-m", "experiments.lm_gan", *arguments_of(variant, seed, runs, flags)]
+
+
+def arguments_of(variant: str, seed: int, runs: Path, flags: Sequence[str]) -> list[str]:
+    """Return what lm_gan is told."""
     begin = [] if variant == START else ["--start-from", str(folder(START, seed, runs))]
-    own = ["--seed", str(seed), "--run-dir", str(run_dir), "--runtime.threads", "1", *begin]
-    return [sys.executable, "-m", "experiments.lm_gan", variant, *own, *flags]
+    own = ["--seed", str(seed), "--run-dir", str(folder(variant, seed, runs)), "--runtime.threads", "1", *begin]
+    return [variant, *own, *flags]
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from experiments import text_gan
 from experiments.config import one_line_errors
+from experiments.text_data import kind_of
 from experiments.text_setup import HEADS
 from rl.runtime import InputError, checkpoints, exit_codes, rundir
 from seqgan.corpus import BOUNDARY, Vocabulary
@@ -59,7 +60,8 @@ def generator_of(state: Mapping[str, Tensor], *, dropout: float, end: int) -> Ge
 def export(run_dir: Path, folder: Path, step: int | None = None) -> None:
     """Write the run's generator, with a tokenizer where its corpus is a text.
 
-    Raises InputError for a run of another family, and for a generator that is neither an LSTM nor a transformer.
+    Raises InputError for a run of another family, for a generator that is neither an LSTM nor a transformer, and for
+    one that reads what fills up its prompts, which a mask of transformers hides.
     """
     from seqgan.pretrained import pretrained
     from seqgan.prompts import SPECIAL, tokenizer_of
@@ -67,6 +69,9 @@ def export(run_dir: Path, folder: Path, step: int | None = None) -> None:
     saved = rundir.read_config(run_dir)
     if saved["family"] != text_gan.FAMILY:
         raise InputError(f"{run_dir / 'config.json'}: a run of {saved['family']}, expected one of {text_gan.FAMILY}")
+    corpus, before_tab = str(saved["config"]["corpus"]), saved["config"]["before_tab"]
+    if kind_of("--corpus", corpus) == "pairs" and before_tab == "prompt":
+        raise InputError(f"{run_dir}: its prompts are filled up on the left, and it has learned to read that")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: there is something in it")
     at = checkpoints.newest(run_dir) if step is None else run_dir / "checkpoints" / f"step-{step}"

@@ -43,7 +43,7 @@ def of_grammar(e: Experiment) -> Task:
     sizes = [e.demonstrations, e.valid, e.test_sentences]
     pool = grammar.draw(e.sentences + READ, seed=2 * e.data_seed)
     text = Corpus(pool[READ:], pool[:READ], pool[:0], grammar.VOCABULARY, 0)
-    verifier = mentions(e.verifier, e.verifier_count, text)
+    verifier = mentions(e.words, e.verifier_count, text)
     passing = pool[:0]
     for part in range(TRIES):
         fresh = grammar.draw(sum(sizes), seed=TRIES * (2 * e.data_seed + 1) + part)
@@ -52,7 +52,7 @@ def of_grammar(e: Experiment) -> Task:
             train, valid, test = passing[: sum(sizes)].split(sizes)
             shown = replace(text, train=train, valid=valid, test=test)
             return Task(text, shown, verifier, {"grammatical": grammar.grammatical})
-    raise InputError(f"--verifier {e.verifier}: hardly a sentence of the grammar passes")
+    raise InputError(f"--verifier {e.words}: hardly a sentence of the grammar passes")
 
 
 def of_file(e: Experiment) -> Task:
@@ -61,14 +61,14 @@ def of_file(e: Experiment) -> Task:
     `valid` of the demonstrations are held out of everything that learns.
     """
     corpus = read(e)
-    verifier = mentions(e.verifier, e.verifier_count, corpus)
+    verifier = mentions(e.words, e.verifier_count, corpus)
     passing = passed(corpus.train, corpus, verifier)
     test = corpus.test[passed(corpus.test, corpus, verifier)]
     demonstrations = corpus.train[passing]
     if len(demonstrations) <= e.valid:
         raise InputError(f"--valid {e.valid}: {e.data} has {len(demonstrations)} sentences that pass (--verifier)")
     if len(test) < 2:
-        raise InputError(f"--test: {len(test)} sentences pass, expected two or more (--verifier {e.verifier})")
+        raise InputError(f"--test: {len(test)} sentences pass, expected two or more (--verifier {e.words})")
     order = torch.randperm(len(demonstrations), generator=torch.Generator().manual_seed(e.data_seed))
     held, kept = demonstrations[order[: e.valid]], demonstrations[order[e.valid :]]
     text = replace(corpus, train=torch.cat([corpus.train[~passing], kept]))
@@ -102,6 +102,8 @@ def tokenized(e: Experiment, kind: str) -> Corpus:
     """Return rows of a tokenizer's tokens: the model's, or words where there is none."""
     parts = [examples(e, name, kind) if name else [] for name in (e.data, e.test)]
     folder = e.model or e.judge
+    if e.model and e.judge and tokenizer_of(e.model).get_vocab() != tokenizer_of(e.judge).get_vocab():
+        raise InputError(f"--judge {e.judge}: has other tokens than --model {e.model}")
     tokenizer = tokenizer_of(folder) if folder else word_tokenizer(f"{x.prompt} {x.completion}" for x in parts[0])
     return prompt_corpus(*parts, tokenizer, valid=e.valid, seed=e.data_seed)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from experiments import config, launch, lm_results, text_results
 from experiments.lm_data import load_task
 from experiments.lm_setup import Cast, Experiment, check, check_fit, measurement, saved_experiment
+from experiments.origin import check_start
 from experiments.text_setup import EVALUATION_SEED
 from rl.runtime import Engine, Keeper, Log, Stop, Stopped, checkpoints, exit_codes, turns_begun
 from seqgan.likelihood import nll
@@ -120,7 +121,9 @@ def ready(e: Experiment, engine: Engine, checkpoint: Path | None = None) -> laun
     """Return how to train, with all that it needs; raise InputError for what does not fit."""
     task = load_task(e)
     check_fit(e, task, engine)
-    return partial(train, e, task, Cast(e, task, engine))
+    cast = Cast(e, task, engine)
+    check_start(e.start_from, cast.origin)
+    return partial(train, e, task, cast)
 
 
 def resume(run_dir: Path, saved: dict[str, object], *, steps: int | None) -> None:

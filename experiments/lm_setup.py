@@ -52,8 +52,9 @@ class Experiment:
     """a folder with a transformer whose states are judged, of the same tokenizer; none: a net of ours"""
     longest: int = 0
     """words of the longest sentence, prompt included; longer ones are left out; 0: none"""
-    verifier: str = "fox"
-    """words, apart by commas, that a completion should mention; empty: every completion passes"""
+    verifier: str | None = None
+    """words, apart by commas, that a completion should mention; none: a fox in the grammar; otherwise, and where it is
+    empty, every completion passes"""
     verifier_count: int = 3
     """mentions, repeated ones too, that the verifier pays in full"""
     sentences: int = 2_000
@@ -86,10 +87,19 @@ class Experiment:
     """seconds between checkpoints"""
     runtime: Runtime = field(default_factory=Runtime)
 
+    @property
+    def words(self) -> str:
+        """Words that the verifier looks for, apart by commas."""
+        return ("fox" if self.data == "grammar" else "") if self.verifier is None else self.verifier
+
 
 def check(e: Experiment) -> None:
-    """Raise InputError for a number out of its range."""
+    """Raise InputError for a number out of its range, and for flags that ask for nothing."""
     config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES)
+    if VARIANTS[e.variant].verified and not e.words:
+        raise InputError(f"--verifier: {e.variant} pays for words, and none are named for {e.data}")
+    if e.numbers.lora and not e.model:
+        raise InputError(f"--lora {e.numbers.lora}: adapters are for a --model")
 
 
 def check_fit(e: Experiment, task: Task, engine: Engine) -> None:
@@ -104,6 +114,10 @@ def check_fit(e: Experiment, task: Task, engine: Engine) -> None:
     for flag in ("evaluate_samples", "final_samples", "sweep_samples"):
         if getattr(e, flag) < 2:
             raise InputError(f"--{flag.replace('_', '-')} {getattr(e, flag)}: a distance needs at least 2 answers")
+    if n.d_batch < 2 * engine.world:
+        raise InputError(f"--d-batch {n.d_batch}: fewer than a demonstration and an answer for each rank")
+    if n.mle_batch < engine.world:
+        raise InputError(f"--mle-batch {n.mle_batch}: fewer than {engine.world} ranks")
     if n.batch % (n.group * engine.world):
         ranks = f" on each of {engine.world} ranks" if engine.world > 1 else ""
         raise InputError(f"--batch {n.batch}: no whole number of groups of {n.group}{ranks} (--group)")

@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 
 from torch import Tensor
 
-from rl.runtime import InputError
+from rl.runtime import InputError, checkpoints
 
 
 class Origin:
@@ -27,3 +28,9 @@ class Origin:
             raise InputError(f"a checkpoint of {state['variant']}, the run is one of {self.variant}")
         if state["sha256"] != self.sha256:
             raise InputError(f"{self.source} has changed since this checkpoint")
+
+
+def check_start(start: Path | None, origin: Origin) -> None:
+    """Raise InputError where the run of `--start-from` learned from other data."""
+    if start and checkpoints.load(checkpoints.newest(start))["origin"]["sha256"] != origin.sha256:
+        raise InputError(f"--start-from {start}: learned from other data than {origin.source}")

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from experiments import config, launch, text_results
+from experiments.origin import check_start
 from experiments.text_data import load_corpus
 from experiments.text_setup import (
     EVALUATION_SEED,
@@ -141,7 +142,9 @@ def ready(e: Experiment, engine: Engine, checkpoint: Path | None = None) -> laun
     """Return how to train, with all that it needs; raise InputError for what does not fit."""
     corpus = load_corpus(e)
     check_fit(e, corpus, engine)
-    return partial(train, e, corpus, Cast(e, corpus, engine))
+    cast = Cast(e, corpus, engine)
+    check_start(e.start_from, cast.origin)
+    return partial(train, e, corpus, cast)
 
 
 def resume(run_dir: Path, saved: dict[str, object], *, steps: int | None) -> None:

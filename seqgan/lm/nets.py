@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from rl.runtime import InputError
@@ -76,7 +77,7 @@ def causal_lm(folder: Path, n: Numbers, corpus: Any) -> nn.Module:
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
         policy = CausalLM(model, end=corpus.end, pad=corpus.end, prompt=corpus.prompt, start=corpus.start)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"--model {folder}: {one_line(error)[:200]}") from None
     return with_lora(policy, rank=n.lora) if n.lora else policy
 
@@ -90,7 +91,7 @@ def transformer_judge(folder: Path, kind: type[SequenceJudge] | type[TokenJudge]
     register()
     try:
         return kind(AutoModel.from_pretrained(folder, local_files_only=True), dropout=n.d_dropout)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"--judge {folder}: {one_line(error)[:200]}") from None
 
 

@@ -30,6 +30,8 @@ class Variant:
     summary: str
     players: Players
     presets: dict[str, Numbers]
+    verified: bool = False
+    """whether a verifier has a part in what it earns"""
 
 
 def changed(**changes: object) -> dict[str, Numbers]:
@@ -47,6 +49,7 @@ VARIANTS = {
         "VARL (2607.01181): D of answers that pass, times the verifier's verdict",
         partial(RewardedPlayers, objective=SeqGAN(), compose=gated, passing_only=True),
         PRESETS,
+        verified=True,
     ),
     "airl-token": Variant(
         "token-level AIRL: log D/(1-D) of every token, reward-to-go",
@@ -62,16 +65,19 @@ VARIANTS = {
         "control: the verifier's verdict plus D",
         partial(RewardedPlayers, objective=SeqGAN(), compose=added),
         PRESETS,
+        verified=True,
     ),
     "rlvr": Variant(
         "control: the verifier's verdict alone",
         partial(RewardedPlayers, objective=SeqGAN(), compose=verdict, learns=False),
         PRESETS,
+        verified=True,
     ),
     "rlvr-kl": Variant(
         "control: the verifier's verdict, held near the start",
         partial(RewardedPlayers, objective=SeqGAN(), compose=verdict, learns=False),
         changed(kl_weight=0.05),
+        verified=True,
     ),
     "spin": Variant("SPIN (Chen et al. 2024): demonstrations beat what the policy said before", SelfPlayer, PRESETS),
     "sft": Variant("maximum likelihood on the demonstrations", Imitator, PRESETS),

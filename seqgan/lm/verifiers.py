@@ -19,7 +19,7 @@ Verifier = Callable[[Rollout[Tensor]], Float[Tensor, "batch"]]
 class Mentions:
     """min(1, said words among `words` / `count`): 1 / `count` for each mention, repeated ones too."""
 
-    words: frozenset[str]
+    words: tuple[str, ...]
     count: int
     corpus: Corpus = field(repr=False)
 
@@ -30,21 +30,25 @@ class Mentions:
         return (torch.tensor(named, device=rollout.mask.device) / self.count).clamp(max=1)
 
 
-def passes(rollout: Rollout[Tensor]) -> Float[Tensor, "batch"]:
-    """Give 1 for every row: there is no verifier."""
-    return torch.ones(len(rollout.mask), device=rollout.mask.device)
+@dataclass(frozen=True)
+class Passes:
+    """1 for every row: there is no verifier."""
+
+    def __call__(self, rollout: Rollout[Tensor]) -> Float[Tensor, "batch"]:
+        """Give one number a row."""
+        return torch.ones(len(rollout.mask), device=rollout.mask.device)
 
 
 def mentions(listed: str, count: int, corpus: Corpus) -> Verifier:
-    """Return the verifier of words apart by commas, `passes` if there are none; InputError for an unknown word.
+    """Return the verifier of words apart by commas, `Passes` if there are none; InputError for an unknown word.
 
     Of a corpus with a tokenizer, whose tokens need not be words, every word is taken.
     """
     if not listed:
-        return passes
+        return Passes()
     names = listed.split(",")
     for name in names:
         if not isinstance(corpus, PromptCorpus) and name not in corpus.vocabulary.words:
             close = closest(name, corpus.vocabulary.words)
             raise InputError(f"--verifier {listed}: {name!r} is no word of the text{close}")
-    return Mentions(frozenset(names), count, corpus)
+    return Mentions(tuple(sorted({*names})), count, corpus)

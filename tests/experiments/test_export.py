@@ -77,6 +77,11 @@ def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert ended.code == 2
         assert ended.err.startswith(message)
         assert ended.err.count("\n") == 1
+    saved = json.loads((run / "config.json").read_text())
+    pairs = saved | {"config": saved["config"] | {"corpus": "pairs.tsv", "before_tab": "prompt"}}
+    (run / "config.json").write_text(json.dumps(pairs))
+    assert "its prompts are filled up on the left" in call(export.main, run, tmp_path / "a").err
+    (run / "config.json").write_text(json.dumps(saved))
     (run / "vocabulary.json").write_text("{}")
     assert call(export.main, run, tmp_path / "a").err == f"error: {run}/vocabulary.json: not a vocabulary\n"
     saved = json.loads((run / "config.json").read_text()) | {"family": "gail"}

@@ -8,10 +8,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import compare, compare_lm, evaluate, gate, lm_data, lm_frontier, lm_gan, lm_results, report, resume
+from experiments import (
+    compare,
+    compare_lm,
+    config,
+    evaluate,
+    gate,
+    lm_data,
+    lm_frontier,
+    lm_gan,
+    lm_results,
+    report,
+    resume,
+)
 from experiments.lm_gan import parse
 from experiments.lm_setup import Cast, Experiment
-from rl.runtime import Engine, InputError, checkpoints
+from rl.runtime import Engine, InputError, checkpoints, rundir
 from seqgan.lm.variants import VARIANTS
 from tests.experiments.helpers import (
     Interrupted,
@@ -166,6 +178,20 @@ def test_captions_are_divided_by_the_verifier(tmp_path: Path) -> None:
     assert task.shown.given(task.shown.train)[0] == ["a"]
 
 
+def test_without_words_to_look_for_all_captions_are_demonstrations(tmp_path: Path) -> None:
+    data = write(tmp_path, "captions.txt", CAPTIONS)
+    task = lm_data.load_task(experiment("--data", data, "--valid", 4, "--demonstrations", 0))
+    assert len(task.shown.train) == len(task.text.train)
+    assert task.verdicts(task.text.train).eq(1).all()
+
+
+def test_a_start_that_learned_from_other_data_is_refused(finished: Path, tmp_path: Path) -> None:
+    flags = ["--start-from", finished, "--run-dir", tmp_path / "run"]
+    ended = call(lm_gan.main, "sft", *SMALL, "--sentences", 121, *flags)
+    assert (ended.code, ended.err) == (2, f"error: --start-from {finished}: learned from other data than grammar\n")
+    assert not (tmp_path / "run").exists()
+
+
 def test_long_sentences_are_left_out(tmp_path: Path) -> None:
     data = write(tmp_path, "text.txt", [*CAPTIONS, "a red " + "very " * 20 + "red bus ."])
     test = write(tmp_path, "test.txt", CAPTIONS[:3])
@@ -198,6 +224,9 @@ def test_long_sentences_are_left_out(tmp_path: Path) -> None:
         ("gad --generator transformer --hidden 30", "--hidden 30: not divisible by the 4 heads"),
         ("gad --final-samples 1", "--final-samples 1: a distance needs at least 2 answers"),
         ("gad --d-old 1.5", "--d-old 1.5"),
+        ("gad --d-batch 1", "--d-batch 1: fewer than a demonstration and an answer for each rank"),
+        ("gad --lora 8", "--lora 8: adapters are for a --model"),
+        ("varl --data {tmp}/text.txt", "--verifier: varl pays for words, and none are named for {tmp}/text.txt"),
         ("gad --start-from {tmp}", "{tmp}/checkpoints"),
     ],
 )
@@ -224,6 +253,9 @@ def test_a_changed_text_is_noticed(finished: Path, tmp_path: Path) -> None:
 
 
 def test_one_command_makes_what_is_missing_and_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = ["--variants", "sft", "gad", "--seeds", "2", "--runs", str(tmp_path), "--", "--steps", "7"]
+    begun = parse(["sft", "--seed", "1", "--runtime.threads", "1", "--steps", "7"])
+    rundir.create(tmp_path / "sft-s1", "lm_gan", "sft", config.to_json(begun), 1)
     asked: list[list[str]] = []
 
     def run(command: list[str], **_: object) -> object:
@@ -236,9 +268,6 @@ def test_one_command_makes_what_is_missing_and_compares(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(compare_lm.subprocess, "run", run)
     monkeypatch.setattr(compare, "main", lambda arguments: asked.append(["compare", *arguments]))
-    (tmp_path / "sft-s1").mkdir()
-    (tmp_path / "sft-s1/config.json").write_text("{}")
-    out = ["--variants", "sft", "gad", "--seeds", "2", "--runs", str(tmp_path), "--", "--steps", "7"]
     compare_lm.main(out)
     *runs, last = asked
     began = [command[1] for command in runs]
@@ -251,6 +280,12 @@ def test_one_command_makes_what_is_missing_and_compares(tmp_path: Path, monkeypa
     asked.clear()
     compare_lm.main(out)
     assert len(asked) == 1, "what is finished is not made again"
+    asked.clear()
+    ended = call(compare_lm.main, *out[:-1], "8")
+    told = "steps is 7, and 8 is asked for; move it away, or name other --runs"
+    assert (ended.code, ended.err) == (2, f"error: {tmp_path}/sft-s1/config.json: {told}\n")
+    assert call(compare_lm.main, *out, "--stepz", "8").err.startswith("error: --stepz: no such flag")
+    assert asked == []
 
 
 def test_a_run_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +310,7 @@ def test_the_gates_table_and_figure(finished: Path, tmp_path: Path) -> None:
     assert len(table) == 2 + len(gate.METHODS) + 1
     # 0.2, 0.3, 0.4: 4.303 * 0.1 / sqrt(3) to each side
     assert table[3] == "| verifier | 0.100 [0.100, 0.100] | 0.300 [0.052, 0.548] | 0.300 [0.300, 0.300] |"
-    assert table[-1] == "| demonstrations | 0.600 | 0.700 | 0.800 |"
+    assert table[-1] == "| demonstrations | 0.600 | 0.700 |  |"
     gate.draw({"hackable": rows, "honest": rows}, 3, tmp_path / "docs/gate.png")
     assert (tmp_path / "docs/gate.png").stat().st_size > 10_000
     assert set(gate.METHODS) <= set(VARIANTS)

@@ -7,7 +7,7 @@ from rl.rollout import Rollout
 from rl.runtime import InputError
 from seqgan.corpus import Corpus, Vocabulary
 from seqgan.likelihood import counted
-from seqgan.lm.verifiers import mentions, passes
+from seqgan.lm.verifiers import Passes, mentions
 
 WORDS = Vocabulary(("</s>", "fox", "dog", "red", "blue"))
 ROWS = torch.tensor([[1, 2, 1, 0, 0], [3, 4, 1, 1, 1], [2, 2, 0, 0, 0], [1, 1, 1, 1, 0]])
@@ -38,8 +38,13 @@ def test_what_follows_the_end_does_not_count() -> None:
 
 
 def test_no_words_no_verifier() -> None:
-    assert mentions("", 3, corpus()) is passes
+    assert mentions("", 3, corpus()) == Passes()
     assert verdicts("", 1) == [1, 1, 1, 1]
+
+
+def test_a_verifier_is_told_alike_in_every_process() -> None:
+    assert repr(mentions("red,blue,red", 2, corpus())) == "Mentions(words=('blue', 'red'), count=2)"
+    assert repr(mentions("", 2, corpus())) == "Passes()"
 
 
 def test_a_strange_word_is_named() -> None:
