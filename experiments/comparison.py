@@ -15,7 +15,7 @@ from experiments.statistics import FEWEST, Interval, interval
 MEASURED_ON = {
     "text_gan": (
         "corpus", "oracle_params", "test", "units", "at_least", "vocabulary", "length", "test_sentences",
-        "final_samples",
+        "final_samples", "prompt", "classes", "before_tab",
     ),
     "gail": ("demos", "final_episodes"),
     "lm_gan": ("data", "test", "prompt", "verifier", "verifier_count", "demonstrations", "valid", "final_samples"),

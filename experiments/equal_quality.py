@@ -55,8 +55,14 @@ def pretrained(run: Run) -> bool:
 
 def comparable_runs(one: Run, other: Run) -> bool:
     """Return whether two runs' curves were measured on the same sentences, by as many samples at each temperature."""
-    samples = {records.flatten(run.description["config"]).get("sweep_samples") for run in (one, other)}
-    return len(samples) == 1 and set(comparison.comparable([("", one), ("", other)])) <= {"final_samples"}
+    settings = [records.flatten(run.description["config"]) for run in (one, other)]
+    samples = {flat.get("sweep_samples") for flat in settings}
+    drawn = {flat.get("data_seed") for flat in settings if not flat.get("test")}  # a test file is no draw
+    return (
+        len(samples) == 1
+        and len(drawn) <= 1
+        and set(comparison.comparable([("", one), ("", other)])) <= {"final_samples"}
+    )
 
 
 def against_start(runs: Sequence[Run], x: str, y: str, others: Sequence[Run] = ()) -> Verdict:

@@ -21,9 +21,9 @@ from seqgan.variants import VARIANTS
 MAY_BE_ZERO = (
     "steps", "length", "classes", "prompt", "valid", "mle_epochs", "mle_decay", "g_steps", "kl_weight",
     "entropy_weight", "d_l2", "d_pretrain", "d_rounds", "discount", "beta1", "curriculum", "teacher_weight",
-    "interleave", "gp_weight", "matching_weight", "seed", "data_seed", "save_seconds", "threads",
+    "interleave", "mask_whole", "gp_weight", "matching_weight", "seed", "data_seed", "save_seconds", "threads",
 )  # fmt: skip
-SHARES = ("dropout", "d_dropout", "beta1")
+SHARES = ("dropout", "d_dropout", "beta1", "baseline_decay")
 HEADS = 4  # of a transformer
 EVALUATION_SEED = 1_000_003  # added to the seed of a run: what is measured never repeats what was trained on
 
@@ -77,8 +77,13 @@ class Experiment:
 
 
 def check(e: Experiment) -> None:
-    """Raise InputError for a number out of its range."""
+    """Raise InputError for a number out of its range, and for a net that the variant cannot have."""
     config.check_numbers(e, may_be_zero=MAY_BE_ZERO, shares=SHARES)
+    for name in ("mask_share", "mask_whole", "curriculum"):
+        if (share := getattr(e.numbers, name)) > 1:
+            raise InputError(f"--{name.replace('_', '-')} {share}: must be at most 1")
+    if VARIANTS[e.variant].own_net and e.numbers.generator != "lstm":
+        raise InputError(f"--generator {e.numbers.generator}: {e.variant} has a net of its own")
 
 
 def check_fit(e: Experiment, corpus: Corpus, engine: Engine) -> None:

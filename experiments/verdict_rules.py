@@ -20,11 +20,11 @@ Label = Literal[
 OWN_CONTROLS = {"seqgan-trust": ("trust",)}  # of a variant that has its own; of all others these:
 COMMON_CONTROLS = ("seqgan-constant", "seqgan-noise")
 RULES = (
-    f"**unverified**: no run, fewer than {FEWEST} seeds, fewer than {FEWEST} in common with a control that was run, or "
-    "no maximum-likelihood start with a temperature curve.",
+    f"**unverified**: no run, fewer than {FEWEST} seeds, fewer than {FEWEST} in common with a control that was run, "
+    "no maximum-likelihood start with a temperature curve, or a gain over it and no control that was run.",
     "**survives**: at equal quality the last step pays less than its own maximum-likelihood start does at any "
     "temperature, and less than each control that was run on the task: the mean difference over the whole range of "
-    "quality that both have is below zero with an interval that leaves out zero.",
+    "quality that both have is below zero with an interval that leaves out zero, and no seed is without such a range.",
     f"**by collapse**: otherwise, and at the last step distinct_2, the tokens used or exp(entropy) is below "
     f"{FAR_BELOW:g} of REAL's, or the share of unique sentences is more than {REPEATED:g} below REAL's.",
     "**no gain**: otherwise, and the quality of the last step is not better than the start's, by the same interval.",
@@ -69,7 +69,7 @@ def label(group: Group, gain: Interval, start: Verdict, controls: Sequence[Verdi
     few = len(group.runs) < FEWEST or any(control.pairs < FEWEST for control in controls)
     if few or any(verdict.met and not verdict.certain for verdict in (start, *controls)):
         return "unverified"
-    if below(start) and all(below(control) for control in controls):
+    if below(start) and controls and all(below(control) for control in controls):
         return "survives"
     if signs:
         return "by collapse"
@@ -79,12 +79,14 @@ def label(group: Group, gain: Interval, start: Verdict, controls: Sequence[Verdi
         return "unverified"
     if not start.met or (below(start) and any(not control.met for control in controls)):
         return "not reached"
-    return "as without a discriminator" if below(start) else "by sharpening alone"
+    if not below(start):
+        return "by sharpening alone"
+    return "as without a discriminator" if controls else "unverified"
 
 
 def below(verdict: Verdict) -> bool:
-    """Return whether ours pays less at equal quality, beyond what seeds explain."""
-    return verdict.met and verdict.certain and verdict.overall.side == "below"
+    """Return whether ours pays less at equal quality, beyond what seeds explain; every seed must have met."""
+    return not verdict.missed and verdict.met and verdict.certain and verdict.overall.side == "below"
 
 
 def pair_of(groups: Sequence[Group]) -> tuple[str, str]:

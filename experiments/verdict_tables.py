@@ -73,7 +73,7 @@ def ruling_row(task: Task, group: Group, claim: str, found: Ruling) -> list[str]
     controls = "; ".join(f"{name}: {briefly(verdict)}" for name, verdict in found.controls) or "none run"
     remarks = [f"n = {len(group.runs)}", *found.signs]
     if not all(pretrained(run) for run in group.runs):
-        remarks.append("not pretrained: its start is `mle` of the same seed")
+        remarks.append(f"not pretrained: {'its start is' if start else 'there is no'} `mle` of the same seed")
     label = f"**{found.label}**"
     return [group.name, task.title, claim, ours, briefly(found.start), controls, label, "; ".join(remarks)]
 
@@ -82,7 +82,8 @@ def briefly(verdict: frontier.Verdict) -> str:
     """Return the mean difference over the whole range, in the metric that is paid."""
     if not verdict.met:
         return "never reached" if verdict.pairs else "no common seed"
-    return f"{verdict.y} {frontier.bracketed(verdict.overall.difference)}"
+    never = f"; {verdict.missed} of {verdict.pairs} seeds never reached" if verdict.missed else ""
+    return f"{verdict.y} {frontier.bracketed(verdict.overall.difference)}{never}"
 
 
 def oracle_table(task: Task) -> str:

@@ -19,10 +19,8 @@ from seqgan.generators import LSTMGenerator
 from seqgan.oracle import UNREADABLE, reason
 from seqgan.sampling import speak
 
-BOUNDARY, UNKNOWN = (
-    0,
-    1,
-)  # ids of every text: the sentence boundary (start, end and what follows the end), the rare word
+SPECIAL = ("</s>", "<unk>")  # the first words of every text: its sentences' boundary, and any rare word
+BOUNDARY, UNKNOWN = 0, 1  # their ids; the boundary is read first, ends a sentence and follows its end
 Units = Literal["word", "char"]
 MOST_WORDS = 10_000_000  # of bare ids: one stray large number must not fill the memory with a vocabulary
 Line = tuple[str, list[str]]  # where a sentence stands ("file:line"), and its words or characters
@@ -42,18 +40,23 @@ class Vocabulary:
 
     @classmethod
     def of(cls, sentences: Iterable[Sequence[str]], units: Units, *, at_least: int = 1) -> "Vocabulary":
-        """Return all words that occur `at_least` times, the most frequent first, after the two special ones."""
-        counts = Counter(word for sentence in sentences for word in sentence)
+        """Return all words that occur `at_least` times, the most frequent first, after the two special ones.
+
+        A text's own `<unk>` is the unknown word.
+        """
+        counts = Counter(word for sentence in sentences for word in sentence if word not in SPECIAL)
         kept = sorted((word for word, count in counts.items() if count >= at_least), key=lambda w: (-counts[w], w))
-        return cls(("</s>", "<unk>", *kept), " " if units == "word" else "")
+        return cls((*SPECIAL, *kept), " " if units == "word" else "")
 
     def encode(self, sentences: Sequence[Line], length: int) -> Int[Tensor, "sentences time"]:
-        """Return ids, each sentence filled up with the boundary; raise InputError for one that is too long."""
+        """Return ids, each sentence filled up with the boundary; raise InputError for one that is too long or ends."""
         ids = {word: number for number, word in enumerate(self.words)}
         rows = np.full((len(sentences), length), BOUNDARY)
         for row, (place, sentence) in zip(rows, sentences, strict=True):
             if len(sentence) > length:
                 raise InputError(f"{place}: {len(sentence)} tokens, the length is {length} (--length)")
+            if SPECIAL[BOUNDARY] in sentence:
+                raise InputError(f"{place}: {SPECIAL[BOUNDARY]} stands in it, the mark of a sentence's end")
             row[: len(sentence)] = [ids.get(word, UNKNOWN) for word in sentence]
         return torch.from_numpy(rows)
 
@@ -146,13 +149,29 @@ def ids_corpus(train: Int[Tensor, "train time"], test: Int[Tensor, "test time"],
 
 
 def split(train: Tensor, test: Tensor, vocabulary: Vocabulary, end: int, valid: int, seed: int) -> Corpus:
-    """Hold validation sentences, and test sentences where there are none, out of train at random."""
-    tested = 0 if len(test) else max(1, len(train) // 10)
-    if len(train) <= valid + tested:
-        raise InputError(f"--valid {valid}: the corpus has {len(train)} sentences, {tested} of them held out for test")
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-    held, kept = train[order[: valid + tested]], train[order[valid + tested :]]
-    return Corpus(kept, held[:valid], test if len(test) else held[valid:], vocabulary, end)
+    """Hold validation sentences, and test sentences where there are none, out of train at random.
+
+    No sentence of train repeats one of such test sentences; it may repeat one that is held out for validation.
+    """
+    random, tested = torch.Generator().manual_seed(seed), 0
+    if not len(test):
+        train, test = apart(train, max(1, len(train) // 10), random)
+        tested = len(test)
+    if len(train) <= valid:
+        raise InputError(
+            f"--valid {valid}: the corpus has {len(train) + tested} sentences, {tested} of them held out for test"
+        )
+    order = torch.randperm(len(train), generator=random)
+    return Corpus(train[order[valid:]], train[order[:valid]], test, vocabulary, end)
+
+
+def apart(rows: Tensor, fewest: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Take at least `fewest` rows out of the others, and with each all that repeat it; return the others, and them."""
+    kinds, counts = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)[1:]
+    order = torch.randperm(len(counts), generator=random)
+    taken = order[: int((counts[order].cumsum(0) < fewest).sum()) + 1]
+    out = torch.isin(kinds, taken)
+    return rows[~out], rows[out]
 
 
 def read_lines(path: Path, units: Units) -> list[Line]:

@@ -14,7 +14,7 @@ from seqgan.likelihood import nll
 from seqgan.metrics.bleu import Sentences
 from seqgan.metrics.diversity import distinct_n, tokens_used, unigram_entropy, unique_share
 from seqgan.metrics.instruments import NO_INSTRUMENTS, SWEPT, Instruments, Measures
-from seqgan.metrics.text import evaluate_text
+from seqgan.metrics.text import beside_train, evaluate_text
 from seqgan.sampling import BLANK
 from seqgan.speakers import PolicySpeaker, Speaker, prompted
 
@@ -100,15 +100,17 @@ def bounds(corpus: Corpus, instruments: Instruments, *, samples: int, seed: int)
 
     `real`: sentences of the truth, measured like samples; `kn5`: those of a Kneser-Ney 5-gram; of an oracle also
     `uniform` tokens. Where the truth is known only by its text, `real` are training sentences against test, and the
-    language models, which have read the former, are asked about the latter.
+    language models, which have read the former, are asked about the latter; so is what was copied.
     """
     said = instruments.kn.sample(samples, corpus.length - corpus.prompt, seed=seed, ends=corpus.end >= 0)
-    rows = {"kn5": measure_words(said, corpus, instruments) | {"nll_test": instruments.kn.nll(corpus.tested)}}
+    test = instruments.kn.nll(corpus.tested, ends=corpus.end >= 0)
+    rows = {"kn5": measure_words(said, corpus, instruments) | {"nll_test": test}}
     if not corpus.prompt:
         rows["kn5"] |= nll_oracle(corpus.vocabulary.encode([("5-gram", row) for row in said], corpus.length), corpus)
     if corpus.oracle is None:
         real = measure_sentences(corpus.train[:samples], corpus, instruments)
-        return rows | {"real": real | instruments.likelihoods(corpus.tested)}
+        unread = instruments.likelihoods(corpus.tested) | beside_train(corpus.tested, corpus.learned)
+        return rows | {"real": real | unread}
     words = len(corpus.vocabulary.words) - len(corpus.labels)
     prompts = corpus.test[:, : corpus.prompt]
     with seeded(seed):

@@ -25,13 +25,13 @@ class Numbers:
     test_sentences: int = 10_000
     """other sentences drawn from an oracle, for nll_test"""
     generator: Literal["lstm", "transformer"] = "lstm"
-    """which net speaks"""
+    """which net speaks, where the method has none of its own"""
     embedding: int = 32
     """size of the LSTM's token embeddings"""
     hidden: int = 32
     """size of the generator's state (of a transformer: its width)"""
     layers: int = 1
-    """layers of the generator"""
+    """layers of the generator (not of RelGAN's, LeakGAN's or WGAN-GP's)"""
     dropout: float = 0.0
     """dropout of the generator while it is pretrained; never on while it speaks or is rewarded"""
     mle_epochs: int = 60
@@ -55,11 +55,11 @@ class Numbers:
     rollouts: int = 16
     """completions of each prefix"""
     kl_weight: float = 0.0
-    """weight of the distance to the pretrained generator, nats per sentence"""
+    """weight of the distance to the pretrained generator, nats per sentence (SeqGAN and those that share its step)"""
     sharpness: float = 1.0
     """power of the pretrained generator that the distance is to; above 1 likely sentences are preferred"""
     entropy_weight: float = 0.0
-    """weight of the generator's entropy, nats per sentence"""
+    """weight of the generator's entropy, nats per sentence (SeqGAN and those that share its step)"""
     d_embedding: int = 64
     """size of the discriminator's token embeddings"""
     d_filters: Literal["paper", "small"] = "small"
@@ -95,7 +95,7 @@ class Numbers:
     teacher_weight: float = 0.0
     """weight of maximum likelihood beside the reward (Seq2Seq)"""
     interleave: int = 0
-    """rounds between two epochs of maximum likelihood; 0: none (LeakGAN)"""
+    """the generator's steps between two epochs of maximum likelihood; 0: none (LeakGAN)"""
     goal: int = 16
     """size of a goal (LeakGAN)"""
     goal_steps: int = 4
@@ -115,7 +115,7 @@ class Numbers:
     representations: int = 16
     """embeddings that the discriminator judges a sentence by (RelGAN)"""
     sharpest: float = 100.0
-    """inverse temperature of soft sentences at the last round (RelGAN, TextGAN)"""
+    """inverse temperature that soft sentences grow towards from 1 (RelGAN, TextGAN)"""
     matching: Literal["mean", "kernel"] = "kernel"
     """which moments of the features are matched (TextGAN)"""
     matching_weight: float = 1.0

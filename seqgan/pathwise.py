@@ -51,8 +51,8 @@ class Progress:
 class SoftPlayers(Duo):
     """A generator of soft sentences and a discriminator of both kinds.
 
-    The inverse temperature grows from 1 to `n.sharpest` exponentially over the rounds that are really made; Nie,
-    Narodytska & Patel (ICLR 2019), section 2.3.
+    The inverse temperature grows exponentially over the rounds that are really made, from 1 towards `n.sharpest`, which
+    it would have after the last; Nie, Narodytska & Patel (ICLR 2019), section 2.3.
     """
 
     def __init__(

@@ -19,9 +19,8 @@ from rl.runtime import InputError
 from rl.runtime.errors import one_line
 from rl.runtime.lines import numbered_lines
 from seqgan.conditional import read_pairs
-from seqgan.corpus import Corpus, Vocabulary
+from seqgan.corpus import SPECIAL, Corpus, Vocabulary
 
-SPECIAL = ("</s>", "<unk>")  # the first ids of a word vocabulary, as of every corpus of words
 Rows = Int[Tensor, "rows time"]
 
 

@@ -39,7 +39,8 @@ class ChosenSpeaker:
     def speak(self, rows: int, inverse_temperature: float = 1.0) -> Rows:
         """Say that many sentences; the temperature is that of the candidates."""
         device = self.discriminator.output.weight.device
-        said = self.speaker.speak(rows * self.candidates, inverse_temperature)
+        # said one candidate after the other: all of a row answer its prompt
+        said = torch.cat([self.speaker.speak(rows, inverse_temperature) for _ in range(self.candidates)])
         with evaluating(self.discriminator):
             logits = torch.cat([self.discriminator(part.to(device)).float().cpu() for part in said.split(JUDGED)])
         return choose(said.view(self.candidates, rows, -1), logits.view(self.candidates, rows))

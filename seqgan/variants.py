@@ -47,6 +47,8 @@ class Variant:
     summary: str
     players: Callable[[Numbers, Corpus, Engine], Players]
     presets: dict[str, Numbers]
+    own_net: bool = False
+    """whether its generator is another net than those that `Numbers.generator` names"""
 
 
 VARIANTS = {
@@ -94,6 +96,7 @@ VARIANTS = {
         "LeakGAN (Guo et al. 2018): a Manager sets goals among the discriminator's features, a Worker says words",
         partial(LeakPlayers, objective=SeqGAN(), baseline=leave_one_out),
         changed(leaking),
+        own_net=True,
     ),
     "sentigan": Variant(
         "SentiGAN (Wang & Wan 2018): a generator for each kind of sentences, penalised by 1 - D",
@@ -104,14 +107,20 @@ VARIANTS = {
         "MaskGAN (Fedus et al. 2018): fills in what is missing, log D for every token, actor-critic",
         MaskPlayers,
         changed(filling_in),
+        own_net=True,
     ),
     "relgan": Variant(
-        "RelGAN (Nie et al. 2019): relational memory, Gumbel-softmax, relativistic", relgan, changed(relational)
+        "RelGAN (Nie et al. 2019): relational memory, Gumbel-softmax, relativistic",
+        relgan,
+        changed(relational),
+        own_net=True,
     ),
     "textgan": Variant(
         "TextGAN (Zhang et al. 2017): soft sentences whose features match", textgan, changed(matching_features)
     ),
-    "wgan-gp": Variant("WGAN-GP on soft one-hot sentences (Rajeswar et al. 2017)", wgan_text, changed(from_noise)),
+    "wgan-gp": Variant(
+        "WGAN-GP on soft one-hot sentences (Rajeswar et al. 2017)", wgan_text, changed(from_noise), own_net=True
+    ),
     "scratchgan": Variant(
         "ScratchGAN (de Masson d'Autume et al. 2019): no pretraining, a reward for every token",
         ScratchPlayers,
@@ -126,6 +135,7 @@ VARIANTS = {
         "Seq2Seq with a discriminator of endings (Li, Ding & Liu 2018)",
         partial(Seq2SeqPlayers, objective=SeqGAN(), reward=whole_sentence, baseline=leave_one_out),
         changed(continuing),
+        own_net=True,
     ),
     "residual": Variant(
         "residual model (Deng et al. 2020): the start says, a discriminator chooses",

@@ -145,7 +145,9 @@ class LatentPlayers(SoftPlayers):
 
 
 def wgan_text(n: Numbers, corpus: Corpus, engine: Engine) -> LatentPlayers:
-    """Return the players; `n.hidden` and `n.d_embedding` are the channels of the nets. InputError for pretraining."""
+    """Return the players; `n.hidden` and `n.d_embedding` are the channels of the nets. InputError for what it lacks."""
+    if corpus.prompt:
+        raise InputError("wgan-gp: says nothing after a label or a prompt (--classes, --prompt)")
     if n.mle_epochs:
         raise InputError(f"--mle-epochs {n.mle_epochs}: wgan-gp has no likelihood to pretrain by")
     size = len(corpus.vocabulary.words)

@@ -83,9 +83,25 @@ class KneserNey:
             probability = np.where(context >= 0, longer, probability)
         return np.log(probability[tokens != self.start])
 
-    def nll(self, sentences: Sentences) -> float:
-        """Return the mean negative log-likelihood in nats per token, the ends of sentences among them."""
-        return float(-self.log_probs(sentences).mean())
+    def nll(self, sentences: Sentences, *, ends: bool = True) -> float:
+        """Return the mean negative log-likelihood in nats per token, the ends of sentences among them.
+
+        Without `ends`, as `sample`: no end is said or counted, and its mass is shared by all that may be said.
+        """
+        said = self.log_probs(sentences)
+        if ends:
+            return float(-said.mean())
+        at = np.cumsum([len(sentence) + 1 for sentence in sentences]) - 1  # of the ends
+        return float((np.log1p(-np.exp(self.end_log_probs(sentences))) - np.delete(said, at)).mean())
+
+    def end_log_probs(self, sentences: Sentences) -> Floats:
+        """Return for each token the log-probability that the sentence had ended before it."""
+        found = []
+        for sentence in sentences:
+            beginnings = [sentence[:length] for length in range(len(sentence))]
+            at = np.cumsum(np.arange(len(sentence)) + 1) - 1
+            found.append(self.log_probs(beginnings)[at] if beginnings else np.zeros(0))
+        return np.concatenate(found)
 
     def sample(self, rows: int, length: int, *, seed: int, ends: bool = True) -> list[list[Hashable]]:
         """Draw sentences, cut after `length` tokens; an unknown word is drawn again, without `ends` also an end."""

@@ -57,11 +57,16 @@ def evaluate_text(
     scores["length_mean"] = float(hits.lengths.mean())
     scores |= lengths(samples, references)
     if train is not None:
-        scores |= _by_order("train_bleu", BleuIndex(train, max_order).score(samples))
-        known = set(map(tuple, train))
-        scores["novel"] = float(np.mean([tuple(sample) not in known for sample in samples]))
-        scores |= copying(samples, train)
+        scores |= beside_train(samples, train, max_order)
     return scores | instruments.measure(samples, references)
+
+
+def beside_train(samples: Sentences, train: Sentences, max_order: int = 5) -> dict[str, float]:
+    """Return `train_bleu_n`, `novel`, the share of samples that are no training sentence, and what `copying` tells."""
+    known = set(map(tuple, train))
+    novel = float(np.mean([tuple(sample) not in known for sample in samples]))
+    bleu = _by_order("train_bleu", BleuIndex(train, max_order).score(samples))
+    return bleu | {"novel": novel} | copying(samples, train)
 
 
 def corpus_bleu(hits: Hits) -> float:

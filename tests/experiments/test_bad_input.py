@@ -110,8 +110,12 @@ COMMAND_LINE = [
     Case("text_gan seqgn", "seqgn: no such variant; did you mean 'seqgan'?"),
     Case("text_gan zzz", "zzz: no such variant; allowed: leakgan, "),
     Case("text_gan", "command line: the variant is missing, one of seqgan, "),
+    Case("text_gan relgan --generator transformer", "--generator transformer: relgan has a net of its own"),
     Case("text_gan --steps 3", "--steps: a flag stands after the variant"),
     *flags(
+        ("--mask-share 3", "--mask-share 3.0: must be at most 1"),
+        ("--curriculum 2", "--curriculum 2.0: must be at most 1"),
+        ("--baseline-decay 1", "--baseline-decay 1.0: must be at least 0 and below 1"),
         ("--stepz 3", "--stepz: no such flag; did you mean '--steps'?"),
         ("--vocabulry=4", "--vocabulry: no such flag; did you mean '--vocabulary'?"),
         ("--runtime.devise cpu", "--runtime.devise: no such flag; did you mean '--runtime.device'?"),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +6,7 @@ import pytest
 
 from experiments.compare import group_runs, load
 from experiments.comparison import Group
-from experiments.verdict_rules import RULES, Ruling, rule
+from experiments.verdict_rules import RULES, Ruling, below, rule
 from tests.experiments.text_runs import Place, shifted, write_run
 
 ALIKE = (0.0, 0.01, 0.02)  # what seeds differ by
@@ -33,11 +34,13 @@ def ruled(*groups: Group) -> Ruling:
 
 def test_a_gain_survives_below_its_start_and_its_controls(tmp_path: Path) -> None:
     ours = group(tmp_path, "seqgan", -0.5)
-    assert ruled(ours).label == "survives"
+    assert ruled(ours).label == "unverified"  # no control was run
     controls = [group(tmp_path, "seqgan-constant", -0.1), group(tmp_path, "seqgan-noise", 0.0)]
     found = ruled(ours, *controls)
     assert found.label == "survives"
     assert [name for name, _ in found.controls] == ["seqgan-constant", "seqgan-noise"]
+    assert below(found.start)
+    assert not below(replace(found.start, missed=1))  # a seed that never met
     assert found.gain.mean == pytest.approx(-0.5)
 
 
@@ -46,12 +49,15 @@ def test_a_control_that_does_as_well_takes_the_gain_away(tmp_path: Path) -> None
     assert ruled(ours, worse, group(tmp_path, "seqgan-noise", -0.5)).label == "as without a discriminator"
     assert ruled(ours, group(tmp_path / "b", "seqgan-noise", -0.9)).label == "as without a discriminator"
     # Neither maximum likelihood nor another method is a control of a discriminator's.
-    assert ruled(ours, group(tmp_path, "mle", -0.9), group(tmp_path, "relgan", -0.9)).label == "survives"
+    others = [group(tmp_path, "mle", -0.9), group(tmp_path, "relgan", -0.9)]
+    assert ruled(ours, worse, *others).label == "survives"
+    assert ruled(ours, *others).label == "unverified"
 
 
 def test_a_variant_may_have_a_control_of_its_own(tmp_path: Path) -> None:
     ours, noise = group(tmp_path, "seqgan-trust", -0.5), group(tmp_path, "seqgan-noise", -0.9)
-    assert ruled(ours, noise).label == "survives"
+    assert ruled(ours, noise).label == "unverified"
+    assert ruled(ours, noise, group(tmp_path / "b", "trust", 0.0)).label == "survives"
     assert ruled(ours, noise, group(tmp_path, "trust", -0.5)).label == "as without a discriminator"
 
 
@@ -72,7 +78,8 @@ def test_a_gain_on_the_starts_curve_or_above_is_sharpening(tmp_path: Path, by: f
 def test_signs_of_collapse(tmp_path: Path, summary: dict[str, float], sign: str) -> None:
     found = ruled(group(tmp_path, "seqgan", 0.5, summary=summary))
     assert (found.label, found.signs) == ("by collapse", (sign,))
-    assert ruled(group(tmp_path / "b", "seqgan", -0.5, summary=summary)).label == "survives"
+    control = group(tmp_path / "b", "seqgan-constant", 0.0)
+    assert ruled(group(tmp_path / "b", "seqgan", -0.5, summary=summary), control).label == "survives"
 
 
 @pytest.mark.parametrize("summary", [{"distinct_2": 0.44}, {"tokens_used": 2500.0}, {"entropy": 7.2}, {"unique": 0.91}])
@@ -126,7 +133,8 @@ def test_without_a_start_nothing_is_verified_but_collapse(tmp_path: Path) -> Non
     collapsed = group(tmp_path / "b", "scratchgan", -0.5, summary={"unique": 0.1}, **untrained)
     assert ruled(collapsed).label == "by collapse"
     mle = group(tmp_path, "mle", 0.0, better=0.0, config=untrained["config"])
-    assert ruled(group(tmp_path / "c", "scratchgan", -0.5, **untrained), mle).label == "survives"
+    control = group(tmp_path / "c", "seqgan-constant", 0.0)
+    assert ruled(group(tmp_path / "c", "scratchgan", -0.5, **untrained), mle, control).label == "survives"
 
 
 def test_every_label_has_its_rule() -> None:

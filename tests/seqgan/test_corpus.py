@@ -1,4 +1,5 @@
 import gzip
+import itertools
 import json
 import re
 import sys
@@ -64,15 +65,22 @@ def test_a_line_that_is_too_long_is_named() -> None:
         Vocabulary.of([["a"]], "word").encode(lines("a a", "a a a"), 2)
 
 
-WORDS = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1, max_size=4) | st.sampled_from(
-    ["</s>", "<unk>"]
-)
+def test_a_texts_own_marks() -> None:
+    """Its <unk> is the unknown word, its </s> would end a sentence in the middle."""
+    vocabulary = Vocabulary.of([["<unk>", "a"], ["<unk>", "b"]], "word")
+    assert vocabulary.words == ("</s>", "<unk>", "a", "b")
+    assert vocabulary.encode(lines("<unk> zebra a"), 3).tolist() == [[UNKNOWN, UNKNOWN, 2]]
+    with pytest.raises(InputError, match=r"^file:2: </s> stands in it, the mark of a sentence's end$"):
+        vocabulary.encode(lines("a b", "a </s> b"), 3)
+
+
+WORDS = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1, max_size=4) | st.just("<unk>")
 
 
 @given(st.lists(st.lists(WORDS, min_size=1, max_size=6), min_size=1, max_size=8))
 def test_decoding_undoes_encoding(sentences: list[list[str]]) -> None:
     vocabulary = Vocabulary.of(sentences, "word")
-    assert len(vocabulary.words) == 2 + len({word for sentence in sentences for word in sentence})
+    assert len(vocabulary.words) == 2 + len({word for sentence in sentences for word in sentence} - {"<unk>"})
     tokens = vocabulary.encode([("x", sentence) for sentence in sentences], 7)
     assert vocabulary.decode(tokens, BOUNDARY) == sentences
 
@@ -128,7 +136,7 @@ def test_too_few_sentences_to_hold_any_out() -> None:
 
 
 def test_ids_have_the_vocabulary_of_both_parts() -> None:
-    train, test = torch.randint(5, (30, 4)), torch.full((3, 4), 11)
+    train, test = torch.tensor([*itertools.product(range(3), repeat=4)][:30]), torch.full((3, 4), 11)
     corpus = ids_corpus(train, test, valid=4, seed=0)
     assert len(corpus.vocabulary.words) == 12
     assert corpus.end == -1
@@ -305,3 +313,18 @@ def test_sentences_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(InputError, match=message):
             read_hub("x", "train", column, "word")
+
+
+@pytest.mark.parametrize("valid", [0, 50])
+def test_test_sentences_never_teach(valid: int) -> None:
+    """Where a corpus repeats itself and names no test sentences: with one that is held out all its twins are."""
+    many = [(f"file:{i}", ["a"] * (1 + i % 6) + ["b"] * (i % 10)) for i in range(600)]
+    corpus = text_corpus(many, [], units="word", at_least=1, length=0, valid=valid, seed=0)
+    train, held, test = ({tuple(row) for row in part.tolist()} for part in (corpus.train, corpus.valid, corpus.test))
+    assert not test & (train | held)
+    assert 60 <= len(corpus.test) <= 60 + 20
+    assert len(corpus.train) + len(corpus.valid) + len(corpus.test) == 600
+    assert len(corpus.valid) == valid
+    repeated = torch.arange(9).repeat(100)[:, None].expand(-1, 3)
+    ids = ids_corpus(repeated, repeated[:0], valid=valid, seed=0)
+    assert not {*ids.test[:, 0].tolist()} & {*ids.train[:, 0].tolist()}

@@ -133,12 +133,15 @@ def test_the_bounds_of_every_score(truth: Corpus, text: Corpus, cache: Path) -> 
     assert rows["real"]["nll_test"] == pytest.approx(nll(truth.oracle, truth.test))
     assert rows["uniform"]["nll_test"] == pytest.approx(math.log(20))
     assert rows["uniform"]["tokens_used"] == 20
+    assert rows["kn5"]["nll_test"] == instruments.kn.nll(truth.tested, ends=False)
     assert rows["kn5"]["length_p10"] == rows["kn5"]["length_p90"] == 5
     known = instruments_of(text, cache)
     rows = bounds(text, known, samples=20, seed=0)
     assert set(rows) == {"real", "kn5"}
     assert rows["real"]["lm_kn"] == known.kn.nll(text.sentences(text.test))  # not of what it has read
     assert rows["kn5"]["nll_test"] == rows["real"]["lm_kn"]
+    assert rows["real"]["novel"] == 1  # as is what was copied
+    assert 0 < rows["real"]["copied_2"] < 1
 
 
 def test_uniform_tokens_are_said_after_true_labels(cache: Path) -> None:

@@ -58,6 +58,15 @@ def test_the_more_candidates_the_nearer_to_the_weighed_start() -> None:
     torch.testing.assert_close(shares[64], p * weights / (p @ weights), atol=2 * error, rtol=0)  # biased by 1 / 64
 
 
+def test_all_candidates_of_a_row_answer_its_prompt() -> None:
+    corpus = toys.toy_corpus(0, sentences=50)
+    net = toys.engine(1).place(ResidualPlayers(toys.NUMBERS, corpus, toys.engine(1)).generator)
+    net.prompt, prompts = 1, torch.arange(5)[:, None]
+    judge = Taste([0.0, 9.0, -9.0, 2.0, 5.0, -2.0])
+    said = ChosenSpeaker(PolicySpeaker(net, 3, prompts), judge, 4).speak(7)
+    assert said[:, 0].tolist() == [0, 1, 2, 3, 4, 0, 1]
+
+
 def test_only_the_discriminator_learns() -> None:
     corpus = toys.toy_corpus(3, sentences=200)
     players = ResidualPlayers(replace(toys.NUMBERS, sharpness=1.5), corpus, toys.engine(3))

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from rl.objectives import Wasserstein
 from rl.penalties import GradientPenalty
+from rl.runtime import InputError
 from seqgan.corpus import Corpus, Vocabulary
 from seqgan.soft import one_hot
 from seqgan.wgan_text import ConvolutionalJudge, LatentGenerator, LatentSpeaker, Smooth, wgan_text
@@ -83,6 +84,11 @@ def test_the_penalty_stands_between_one_hot_reals_and_soft_fakes() -> None:
     Smooth(Wasserstein(), penalty, 3).discriminator_loss(Linear(), real, fake)
     assert seen[0].equal(one_hot(real, 3))
     assert seen[1] is fake
+
+
+def test_nothing_is_said_after_a_prompt() -> None:
+    with pytest.raises(InputError, match="wgan-gp: says nothing after a label or a prompt"):
+        wgan_text(NUMBERS, replace(toys.toy_corpus(sentences=50), prompt=1), toys.engine())
 
 
 def test_nothing_is_imitated_and_fakes_are_always_new() -> None:

@@ -141,3 +141,15 @@ def test_samples_without_ends_have_one_length_and_the_odds_of_the_rest() -> None
     shares = Counter(row[1] for row in said if row[0] == "a")
     after_a = np.exp(model.log_probs([["a", "a"], ["a", "b"]])[[1, 4]])  # p(a | a), p(b | a)
     assert shares["a"] / shares.total() == pytest.approx(after_a[0] / after_a.sum(), abs=0.02)  # five standard errors
+
+
+def test_without_ends_every_token_is_one_of_all_but_the_end() -> None:
+    model = KneserNey([["a", "b"], ["a"], ["b", "b", "a"]], ["a", "b"], 3)
+    for history in ([], ["a"], ["b", "b"]):
+        found = [model.nll([[*history, word]], ends=False) * (len(history) + 1) for word in ("a", "b", "unknown")]
+        before = model.nll([history], ends=False) * len(history) if history else 0.0
+        assert np.exp(before - np.array(found)).sum() == pytest.approx(1)
+    both = [["a", "b"], ["b"]]
+    assert model.nll(both, ends=False) * 3 == pytest.approx(
+        model.nll(both[:1], ends=False) * 2 + model.nll(both[1:], ends=False)
+    )
