@@ -119,7 +119,7 @@ def test_it_reads_ids_in_which_the_end_stands(kind: str, policy: str, tmp_path: 
     trainer = trainer_of(kind, policy, reward, tmp_path, max_steps=3)
     reward.attach(trainer)
     trainer.train()
-    said = {tuple(row[2:]) for row in rows}
+    said = {tuple(row[3:]) for row in rows}
     assert {tuple(ids) for ids in told} <= said
     finished = [ids for ids in told if ids[-1] == END]
     assert 0 < len(finished) < len(told)
@@ -273,6 +273,6 @@ def share_right(policy: Any) -> float:
         said = policy.eval().generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, top_p=1.0, max_new_tokens=4
         )
-        told = [*words(question["answer"])["input_ids"], END]
-        right += [row[2:5] == told for row in said.tolist()]
+        told = [*words(question["answer"], add_special_tokens=False)["input_ids"], END]
+        right += [row[3:6] == told for row in said.tolist()]
     return sum(right) / len(right)
