@@ -209,5 +209,5 @@ def _seen(judged: Judged, share: float) -> dict[str, float]:
     numbers = {"d/real": float(real.mean()), "d/fake": float(fake.mean()), "d/verified": float(judged.right.mean())}
     for name, rows in (("d/auc", ~held), ("d/auc_held_out", held)):
         if rows.any():
-            numbers[name] = ranked_right(real[rows], fake)
+            numbers[name] = ranked_right(real[rows], fake[rows])
     return numbers

@@ -138,6 +138,7 @@ def test_what_is_wrong_is_said_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(TOKEN, SECRET if flags else "short")
+    monkeypatch.setattr("uvicorn.run", lambda app, **options: None)
     with pytest.raises(InputError, match=message) as told:
         main(flags)
     assert "\n" not in str(told.value)

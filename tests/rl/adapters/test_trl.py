@@ -52,6 +52,13 @@ def logged(trainer: Any, name: str) -> list[float]:
     return [row[name] for row in trainer.state.log_history if name in row]
 
 
+def test_its_trainers_draw_from_the_policy_itself(kind: str, policy: str, tmp_path: Path) -> None:
+    """Unless they are told otherwise: nothing is cut off or reshaped, as transformers' own top_k of 50 would."""
+    drawn = trainer_of(kind, policy, reward_of(), tmp_path, max_steps=1).generation_config
+    assert (drawn.do_sample, drawn.temperature, drawn.top_k, drawn.top_p, drawn.min_p) == (True, 1.0, 0, 1.0, None)
+    assert drawn.repetition_penalty == 1.0
+
+
 def test_it_learns_once_a_generation_and_the_policy_learns_from_it(kind: str, policy: str, tmp_path: Path) -> None:
     reward = reward_of()
     judge = state_of(reward.discriminator)
@@ -169,6 +176,12 @@ def test_a_checkpoint_elsewhere_is_loaded_by_hand_and_a_bad_one_named(kind: str,
     fresh.load(moved)
     trainer.train(resume_from_checkpoint=str(moved))
     assert equal(state_of(fresh.discriminator), state_of(whole.discriminator))
+    fresh.load(moved)
+    trainer.train()  # from step 0, with what was loaded, which is then used up
+    trained = state_of(fresh.discriminator)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "two" / "checkpoint-1"))
+    assert fresh.generations == 3
+    assert equal(state_of(fresh.discriminator), trained)
     weights = next(moved.rglob("reward.safetensors"))
     bad = bytearray(weights.read_bytes())
     bad[-1] ^= 1
