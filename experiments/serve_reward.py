@@ -5,7 +5,6 @@ discriminator learns between requests. Its state is kept in `--keep` and taken u
 is read as bytes and judged by a small CNN, so that nothing needs to be downloaded.
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +21,9 @@ from rl.adapters.adversarial_reward import AdversarialReward, Learning
 from rl.adapters.rows import Tokenizer
 from rl.runtime import InputError, Stop, Stopped, checkpoints, exit_codes
 from rl.runtime.errors import one_line
-from rl.runtime.lines import numbered_lines
 from seqgan.judge_files import load_judge
 from seqgan.judges import ConvJudge
+from seqgan.prompts import json_rows
 
 TOKEN = "SPARRING_TOKEN"  # the environment variable: a command line shows in a list of processes
 OBJECTIVES: dict[str, Objective] = {
@@ -32,6 +31,7 @@ OBJECTIVES: dict[str, Objective] = {
     "wasserstein": Wasserstein(), "least-squares": LeastSquares(), "relativistic": Relativistic(),
 }  # fmt: skip
 BYTES = 257  # ids: every byte, and the end
+MAY_BE_ZERO = ("warm_up", "replay", "memory", "generation", "port")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Arguments:
     ] = "seqgan"
     """how the discriminator learns and what a logit earns"""
     learning: Learning = field(default_factory=Learning)
+    generation: int = 256
+    """completions to learn from at once, from however many requests they come; 0: each request is one generation"""
     length: int = 512
     """tokens of the longest row that a new CNN reads"""
     keep: Path | None = None
@@ -98,18 +100,22 @@ def tokenizer_of(folder: Path | None) -> tuple[Tokenizer, int]:
     return made, len(made)
 
 
-def examples(path: Path) -> list[dict[str, Any]]:
-    """Return the demonstrations of a file of JSON lines. Raises InputError, naming file and line."""
+def examples(path: Path) -> list[Mapping[str, Any]]:
+    """Return the demonstrations of a file of JSON lines: texts, chats or ids. InputError names file and line."""
     found = []
-    for place, line in numbered_lines(path):
-        try:
-            example = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{place}: not JSON: {error}") from None
-        if not isinstance(example, dict) or not {"prompt", "completion"} <= example.keys():
-            raise InputError(f"{place}: needs an object with prompt and completion")
-        found.append(example)
+    for place, row in json_rows(path):
+        if not {"prompt", "completion"} <= row.keys():
+            raise InputError(f"{place}: needs prompt and completion")
+        found.append(row)
     return found
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device of a name. Raises InputError for one that is not here."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # the latter where torch has no CUDA at all
+        raise InputError(f"--device {name}: {one_line(error)[:200]}") from None
 
 
 def reward_of(a: Arguments) -> tuple[AdversarialReward, int]:
@@ -124,7 +130,7 @@ def reward_of(a: Arguments) -> tuple[AdversarialReward, int]:
         objective=OBJECTIVES[a.objective],
         learning=a.learning,
     )
-    reward.place(torch.device(a.device))
+    reward.place(device_of(a.device))
     if a.keep is not None and checkpoints.steps(a.keep):
         checkpoints.restore(checkpoints.newest(a.keep), {"reward": reward})
     return reward, vocabulary
@@ -145,9 +151,10 @@ def main(arguments: Sequence[str]) -> None:
     a = config.one_line_errors(
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.serve_reward", description=__doc__)
     )
+    config.check_numbers(a, may_be_zero=MAY_BE_ZERO, shares=("held_out",), signed=("seed",), unbounded=("clip",))
+    if a.port > 65535:
+        raise InputError(f"--port {a.port}: must be at most 65535")
     token = os.environ.get(TOKEN, "")
-    if a.keep_every < 1 or a.length < 1:
-        raise InputError(f"--keep-every {a.keep_every} --length {a.length}: must be above zero")
     if len(token) < 16:
         raise InputError(f"{TOKEN}: the environment holds no token of 16 characters or more")
     import uvicorn  # slow to import
@@ -155,7 +162,10 @@ def main(arguments: Sequence[str]) -> None:
     from rl.adapters.service import app_of
 
     reward, vocabulary = reward_of(a)
-    app = app_of(reward, token, vocabulary=vocabulary, most_bytes=a.most_bytes, learned=keeper(a, reward))
+    app = app_of(
+        reward, token,
+        vocabulary=vocabulary, generation=a.generation, most_bytes=a.most_bytes, learned=keeper(a, reward),
+    )  # fmt: skip
     with Stop() as stop:  # uvicorn answers what it has begun, then raises the signal again
         uvicorn.run(app, host=a.host, port=a.port, log_level="warning")
     if a.keep is not None and reward.generations > 0:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from rl.runtime.errors import InputError, closest, one_line
 from rl.runtime.weights import kept
@@ -64,9 +65,12 @@ KINDS: dict[str, Callable[[Path, dict[str, Any]], tuple[AnyJudge, torch.nn.Modul
 def _body(folder: Path) -> Any:
     from transformers import AutoModel  # slow to import
 
+    from seqgan.pretrained import register
+
+    register()
     try:
         return AutoModel.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{folder}: transformers cannot load it: {one_line(error)[:200]}") from None
 
 

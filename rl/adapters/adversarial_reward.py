@@ -107,6 +107,11 @@ class AdversarialReward:
         """How often it was asked to learn."""
         return self._calls
 
+    @property
+    def warming_up(self) -> bool:
+        """Whether what is learned from next earns nothing."""
+        return self._calls < self.learning.warm_up
+
     def place(self, device: torch.device) -> None:
         """Move the discriminator, and give all processes the first one's. Every process must call it."""
         self.discriminator.to(device)
@@ -128,7 +133,7 @@ class AdversarialReward:
         with drawing_from(self._seed()):
             judged = self._judge(columns)
             metrics = _seen(judged, self.learning.held_out) | self._learn(judged)
-        waiting = self._calls < self.learning.warm_up
+        waiting = self.warming_up
         self._calls += 1
         return torch.zeros_like(judged.rewards) if waiting else judged.rewards, metrics
 
@@ -156,7 +161,7 @@ class AdversarialReward:
 
     def _seed(self) -> int:
         """Every generation's choices depend on its number alone, so that a resume needs no generator's state."""
-        return (self.learning.seed * 1_000_003 + self._calls) * 4096 + ranks.rank()
+        return ((self.learning.seed * 1_000_003 + self._calls) * 4096 + ranks.rank()) % 2**63
 
     @torch.no_grad()
     def _judge(self, columns: Columns) -> Judged:
@@ -204,5 +209,5 @@ def _seen(judged: Judged, share: float) -> dict[str, float]:
     numbers = {"d/real": float(real.mean()), "d/fake": float(fake.mean()), "d/verified": float(judged.right.mean())}
     for name, rows in (("d/auc", ~held), ("d/auc_held_out", held)):
         if rows.any():
-            numbers[name] = ranked_right(real[rows], fake)
+            numbers[name] = ranked_right(real[rows], fake[rows])
     return numbers

@@ -1,11 +1,12 @@
 """A reward that another process serves, in the place of one in this process; needs no library."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
 
 from rl.adapters.texts import Texts
-from rl.runtime.errors import InputError
+from rl.runtime.errors import InputError, one_line
 
 
 class Client:
@@ -40,6 +41,6 @@ class Client:
             raise InputError(
                 f"{self.url}/{what}: {error.code}: {error.read().decode(errors='replace')[:500]}"
             ) from None
-        except urllib.error.URLError as error:
-            raise InputError(f"{self.url}/{what}: {error.reason}") from None
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.url}/{what}: no answer: {type(error).__name__}: {one_line(error)}") from None
         return rewards

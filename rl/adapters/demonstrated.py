@@ -45,12 +45,15 @@ class Pool:
 
     @classmethod
     def of(cls, examples: Iterable[Mapping[str, Any]], reader: Reader) -> "Pool":
-        """Read `prompt` and `completion` of each. Raises InputError for none, or one that lacks either."""
+        """Read `prompt` and `completion` of each. Raises InputError for none, or one that is unfit."""
         rows = []
         for place, example in enumerate(examples):
             if "prompt" not in example or "completion" not in example:
                 raise InputError(f"demonstrations: number {place}: needs prompt and completion")
-            rows.append(reader.finished(example["prompt"], example["completion"]))
+            try:
+                rows.append(reader.finished(example["prompt"], example["completion"]))
+            except InputError as error:
+                raise InputError(f"demonstrations: number {place}: {error}") from None
         if not rows:
             raise InputError("demonstrations: there are none")
         return cls(tuple(rows))

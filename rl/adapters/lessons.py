@@ -116,10 +116,13 @@ def drawing_from(seed: int) -> Iterator[None]:
         yield
 
 
-def ranked_right(real: Float[Tensor, "reals"], fake: Float[Tensor, "fakes"]) -> float:
-    """Return the share of all pairs in which the demonstration looks more real, ties half: the area under the curve."""
-    apart = real[:, None] - fake
-    return float(((apart > 0).float() + (apart == 0).float() / 2).mean())
+def ranked_right(real: Float[Tensor, "pairs"], fake: Float[Tensor, "pairs"]) -> float:
+    """Return the share of pairs in which the demonstration looks more real, ties half: the area under the curve.
+
+    Only what stands beside each other is compared: where an objective learns from differences, a function of the
+    prompt may be added to all logits and changes nothing.
+    """
+    return float(((real > fake).float() + (real == fake).float() / 2).mean())
 
 
 def _mean(x: Float[Tensor, "rows places"], counted: Bool[Tensor, "rows places"]) -> Float[Tensor, "rows"]:

@@ -12,11 +12,13 @@ Told = dict[str, Tensor | dict[str, Tensor]]
 RewardFunc = Callable[..., Told]
 
 
-def of(payer: PaysTexts, *, learn: bool = True) -> RewardFunc:
+def of(payer: PaysTexts, *, learn: bool) -> RewardFunc:
     """Return reward_func(queries, prompts, labels): labels are the demonstrations, a query is prompt and completion.
 
-    OpenRLHF may call from several processes: let them ask one service (`rl.adapters.client.Client`). With `learn`
-    False, for evaluation, nothing changes. Scores, which OpenRLHF filters by, are the rewards held between 0 and 1.
+    OpenRLHF calls with one completion at a time, from several threads and processes: let them ask one service
+    (`rl.adapters.client.Client`) that gathers a generation. It evaluates by the same function and does not say so: with
+    `learn` True evaluation would teach, with False nothing changes. Scores, which OpenRLHF filters by, are the rewards
+    held between 0 and 1.
     """
     pay = payer.score_and_update if learn else payer.score
 

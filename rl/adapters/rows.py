@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from rl.runtime.errors import InputError
+from rl.runtime.errors import InputError, one_line
 
 Ids = tuple[int, ...]
 Columns = Mapping[str, Any]
@@ -79,17 +79,23 @@ class Reader:
         return [self.finished(prompt, said) for prompt, said in zip(prompts, columns["completions"], strict=True)]
 
     def prompt(self, prompt: Any) -> Ids:
-        """Return a prompt's ids; a chat's end where the answer begins."""
+        """Return a prompt's ids; a chat's end where the answer begins. Raises InputError for what is none of these."""
         if isinstance(prompt, str):
             return tuple(self._tokenizer(prompt)["input_ids"])
         if _is_chat(prompt):
             return self._chat(prompt, open_answer=True)
-        return tuple(map(int, prompt))
+        return _ids(prompt)
 
     def finished(self, prompt: Any, completion: Any) -> Row:
-        """Return the row of a finished completion. Raises InputError where a template does not keep the prompt."""
+        """Return the row of a finished completion; ids stay as they are.
+
+        Raises InputError for what cannot be read, a chat after anything but a chat, and a template that does not keep
+        the prompt.
+        """
         asked = self.prompt(prompt)
-        if _is_chat(prompt):
+        if _is_chat(completion) and not _is_chat(prompt):
+            raise InputError("a chat as the completion of a prompt that is none")
+        if _is_chat(prompt) and (isinstance(completion, str) or _is_chat(completion)):
             answer = completion if _is_chat(completion) else [{"role": "assistant", "content": completion}]
             whole = self._chat([*prompt, *answer], open_answer=False)
             if whole[: len(asked)] != asked:
@@ -97,7 +103,7 @@ class Reader:
             return Row(asked, self._ended(whole[len(asked) :]))
         if isinstance(completion, str):
             return Row(asked, self._ended(tuple(self._tokenizer(completion, add_special_tokens=False)["input_ids"])))
-        return Row(asked, tuple(map(int, completion)))
+        return Row(asked, _ids(completion))
 
     def _ended(self, said: Ids) -> Ids:
         """End with the last end token: templates write a line break after it, which no policy says."""
@@ -106,10 +112,23 @@ class Reader:
         return said[: len(said) - said[::-1].index(self._end)]
 
     def _chat(self, messages: Any, *, open_answer: bool) -> Ids:
-        told = self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=open_answer, tokenize=True, return_dict=True
-        )
+        for message in messages:
+            if not (isinstance(message, Mapping) and "role" in message and {"content", "tool_calls"} & message.keys()):
+                raise InputError("chat: a message has a role and content")
+        try:
+            told = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=open_answer, tokenize=True, return_dict=True
+            )
+        except Exception as error:  # a template is a program of its own, and raises what it likes
+            raise InputError(f"chat template: {type(error).__name__}: {one_line(error)[:200]}") from error
         return tuple(told["input_ids"])
+
+
+def _ids(x: Any) -> Ids:
+    try:
+        return tuple(map(int, x))
+    except (TypeError, ValueError):
+        raise InputError(f"{type(x).__name__} is neither text, a chat nor ids") from None
 
 
 def _is_chat(x: Any) -> bool:

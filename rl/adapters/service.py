@@ -15,8 +15,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rl.adapters.adversarial_reward import AdversarialReward
+from rl.adapters.gathering import Gathering
 from rl.adapters.texts import Here, Texts
-from rl.runtime.errors import Diverged, InputError
+from rl.runtime.errors import Diverged, InputError, one_line
 
 Text = str | list[int] | list[dict[str, str]]
 MOST_BYTES, MOST_ROWS = 8 << 20, 4096
@@ -55,17 +56,20 @@ def app_of(
     token: str,
     *,
     vocabulary: int,
+    generation: int = 0,
     most_bytes: int = MOST_BYTES,
     learned: Callable[[], None] = nothing,
 ) -> FastAPI:
     """Return the application; ids of a request are below `vocabulary`, its body is at most `most_bytes` long.
 
-    `learned` is called after every update, before the next request is looked at. Raises ValueError for a token that is
-    easily guessed: under 16 characters.
+    It learns once `generation` completions have been paid, over as many requests as that takes; 0: from each request by
+    itself. `learned` is called after every update, before the next request is looked at. Raises ValueError for a token
+    that is easily guessed: under 16 characters.
     """
     if len(token) < 16:
         raise ValueError(f"token: {len(token)} characters are guessed too easily, give at least 16")
-    app, payer, turn = FastAPI(title="adversarial reward"), Here(reward), threading.Lock()
+    app, turn = FastAPI(title="adversarial reward"), threading.Lock()
+    payer = Gathering(reward, generation) if generation else Here(reward)
 
     def pay(asked: Generation, how: Callable[[Texts, Texts, Texts], list[float]]) -> list[float]:
         if (wrong := _unknown(asked, vocabulary)) is not None:
@@ -73,7 +77,7 @@ def app_of(
         try:
             return how(asked.prompts, asked.completions, asked.demonstrations)
         except (InputError, ValueError, IndexError) as error:
-            raise HTTPException(422, str(error)) from error
+            raise HTTPException(422, one_line(error)) from error
         except Diverged as error:
             raise HTTPException(500, str(error)) from error
 
@@ -109,8 +113,10 @@ def app_of(
     @app.post("/score_and_update")
     def score_and_update(asked: Generation) -> Paid:
         with turn:
+            before = reward.generations
             paid = Paid(rewards=pay(asked, payer.score_and_update), metrics=payer.metrics)
-            learned()
+            if reward.generations > before:
+                learned()
             return paid
 
     return app

@@ -56,11 +56,16 @@ class AdversarialReward(adversarial_reward.AdversarialReward):
         """Return where in a trainer's checkpoint it is saved."""
         return Path(folder) / self.__name__
 
-    def resume(self, folder: Path | str) -> None:
-        """Load from the checkpoint that the trainer resumes, unless it was loaded by hand just before."""
-        if not self._loaded and not self.inside(folder).is_dir():
-            raise InputError(f"{self.inside(folder)}: not there: before the trainer resumes, reward.load(CHECKPOINT)")
-        if not self._loaded:
+    def begin(self, step: int, folder: Path | str) -> None:
+        """Load from the checkpoint where the trainer begins, unless it was loaded by hand just before; none at step 0.
+
+        Raises InputError where the checkpoint holds no such reward.
+        """
+        if step > 0 and not self._loaded:
+            if not self.inside(folder).is_dir():
+                raise InputError(
+                    f"{self.inside(folder)}: not there: before the trainer resumes, reward.load(CHECKPOINT)"
+                )
             self.load(folder)
         self._loaded = False
 
@@ -77,7 +82,5 @@ class _Saved(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """Load where the trainer does not begin at step 0."""
-        if state.global_step > 0:
-            named = args.resume_from_checkpoint
-            folder = f"{args.output_dir}/checkpoint-{state.global_step}"
-            self.reward.resume(named if isinstance(named, str) else folder)
+        named, made = args.resume_from_checkpoint, f"{args.output_dir}/checkpoint-{state.global_step}"
+        self.reward.begin(state.global_step, named if isinstance(named, str) else made)

@@ -1,5 +1,8 @@
 import json
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from seqgan.judge_files import load_judge, of_classifier
 from seqgan.judge_penalties import EmbeddedRows, OnEmbeddings, _Reading
 from seqgan.judges import ConvJudge, SequenceJudge, TokenJudge
 from seqgan.packed import POOLING, Packing, padded
+from seqgan.pretrained import GeneratorConfig, GeneratorModel
 from seqgan.reranking import heat_html, heat_map, rerank, token_logits, verdicts
 from tests.seqgan.tiny import COMMON, CONFIGS, VOCABULARY, body
 
@@ -140,6 +144,25 @@ def test_a_folder_brings_the_judge_back_bit_by_bit(judge, tmp_path) -> None:
     assert not list((tmp_path / "judge").rglob("*.bin"))
 
 
+READ = """
+import json, sys
+from seqgan.judge_files import load_judge
+from seqgan.packed import padded
+print(json.dumps(load_judge(sys.argv[1])(*padded(json.loads(sys.argv[2]))).tolist()))
+"""
+
+
+@torch.no_grad()
+def test_a_process_that_never_met_our_generators_reads_a_judge_on_one(tmp_path) -> None:
+    torch.manual_seed(0)
+    judge = SequenceJudge(GeneratorModel(GeneratorConfig(vocab_size=VOCABULARY))).eval()
+    judge.save_pretrained(tmp_path)
+    command = [sys.executable, "-c", READ, str(tmp_path), json.dumps(ROWS)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == pytest.approx(judge(*padded(ROWS)).tolist(), abs=1e-6)
+
+
 def test_bad_folders_are_named_in_one_line(tmp_path) -> None:
     with pytest.raises(InputError, match=r"judge\.json: not what a judge was saved as"):
         load_judge(tmp_path)
@@ -158,6 +181,11 @@ def test_bad_folders_are_named_in_one_line(tmp_path) -> None:
     bad[-1] ^= 1
     weights.write_bytes(bad)
     with pytest.raises(InputError, match=r"judge\.safetensors: missing, or not what was written"):
+        load_judge(tmp_path)
+    judge.save_pretrained(tmp_path)
+    body_weights = tmp_path / "body" / "model.safetensors"
+    body_weights.write_bytes(body_weights.read_bytes()[: body_weights.stat().st_size // 2])
+    with pytest.raises(InputError, match="body: transformers cannot load it"):
         load_judge(tmp_path)
     judge.save_pretrained(tmp_path)
     (tmp_path / "body" / "config.json").unlink()

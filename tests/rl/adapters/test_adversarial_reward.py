@@ -245,8 +245,26 @@ def test_a_pool_has_prompts_of_its_own() -> None:
     assert metrics["d/real"] > metrics["d/fake"] + 1
 
 
-def test_ranked_right_is_the_area_under_the_curve() -> None:
-    assert ranked_right(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 1.0])) == pytest.approx((3 + 0.5) / 4)
+def test_ranked_right_counts_pairs_and_ties_half() -> None:
+    real, fake = torch.tensor([1.0, 2.0, 0.0, 3.0]), torch.tensor([0.0, 2.0, 9.0, 2.0])
+    assert ranked_right(real, fake) == (1 + 0.5 + 0 + 1) / 4
+
+
+@pytest.mark.parametrize(("held_out", "name"), [(0.0, "d/auc"), (1.0, "d/auc_held_out")])
+def test_what_a_prompt_adds_to_all_logits_moves_no_measure(held_out: float, name: str) -> None:
+    """The odds of fake and real to one another are all that a relativistic objective knows."""
+
+    class Shifted(Bag):
+        def forward(self, tokens, mask):
+            return super().forward(tokens, mask) + 100 * tokens[:, 0]
+
+    learning = Learning(replay=0, held_out=held_out)
+    asked = [reward(judge=judge, objective=Relativistic(), learning=learning) for judge in (Bag(), Shifted())]
+    plain, shifted = (one.score_and_update(COLUMNS)[1][name] for one in asked)
+    assert plain == shifted
+    before = Bag()
+    with torch.no_grad():
+        assert plain == (logits(before, REALS) > logits(before, FAKES)).float().mean().item()
 
 
 def test_logits_that_are_no_numbers_stop_the_run() -> None:

@@ -18,15 +18,16 @@ def ids(text: str) -> tuple[int, ...]:
 @pytest.mark.parametrize("words", TOKENIZERS)
 def test_text_counts_as_finished_and_ids_say_it_themselves(words) -> None:
     reader = Reader(words)
-    assert reader.finished("a b", "c d") == Row(ids("a b"), (*ids("c d"), END))
-    assert reader.finished("a b", "c </s>") == Row(ids("a b"), (*ids("c"), END))
-    assert reader.finished("a b", [4, 5]) == Row(ids("a b"), (4, 5))
+    asked = {text: tuple(words(text)["input_ids"]) for text in ("", "a", "b", "a b")}  # begun as the tokenizer begins
+    assert reader.finished("a b", "c d") == Row(asked["a b"], (*ids("c d"), END))
+    assert reader.finished("a b", "c </s>") == Row(asked["a b"], (*ids("c"), END))
+    assert reader.finished("a b", [4, 5]) == Row(asked["a b"], (4, 5))
     columns = {"prompts": ["a", "b"], "completions": ["c", "c"], "completion_ids": [[5, END], [5]]}
-    assert reader.completions(columns) == [Row(ids("a"), (5, END)), Row(ids("b"), (5,))]
+    assert reader.completions(columns) == [Row(asked["a"], (5, END)), Row(asked["b"], (5,))]
     del columns["completion_ids"]
-    assert reader.completions(columns) == [Row(ids("a"), (5, END)), Row(ids("b"), (5, END))]
+    assert reader.completions(columns) == [Row(asked["a"], (5, END)), Row(asked["b"], (5, END))]
     assert reader.prompt([3, 4]) == (3, 4)
-    assert reader.prompt("") == ()
+    assert reader.prompt("") == asked[""]
 
 
 @pytest.mark.parametrize("words", TOKENIZERS)
@@ -41,6 +42,42 @@ def test_a_chats_answer_ends_with_its_end_token_and_not_with_what_the_template_a
     assert reader.completions({"prompts": [asked], "completions": [[]], "completion_ids": [[5]]}) == [
         Row(ids(template), (5,))
     ]
+
+
+@pytest.mark.parametrize("words", TOKENIZERS)
+def test_ids_after_a_chat_stay_as_they_are(words) -> None:
+    chat = [{"role": "h", "content": "b c"}]
+    reader = Reader(words)
+    assert reader.finished(chat, [6, 7]) == Row(reader.prompt(chat), (6, 7))
+
+
+@pytest.mark.parametrize("words", TOKENIZERS)
+@pytest.mark.parametrize(
+    ("prompt", "completion", "message"),
+    [
+        ("a", [{"role": "u", "content": "b"}], "a chat as the completion of a prompt that is none"),
+        ([3], [{"role": "u", "content": "b"}], "a chat as the completion of a prompt that is none"),
+        ([{"content": "b"}], "b", "a message has a role and content"),
+        ([{"role": "u"}], "b", "a message has a role and content"),
+        ([{"role": "u", "content": "b"}, "c"], "b", "a message has a role and content"),
+        (1, "b", "int is neither text, a chat nor ids"),
+        ("a", None, "NoneType is neither text, a chat nor ids"),
+        ("a", ["b"], "list is neither text, a chat nor ids"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_line(words, prompt, completion, message: str) -> None:
+    with pytest.raises(InputError, match=message) as told:
+        Reader(words).finished(prompt, completion)
+    assert "\n" not in str(told.value)
+
+
+def test_what_a_template_raises_is_said_in_one_line() -> None:
+    class Refuses(Words):
+        def apply_chat_template(self, conversation, /, **options):
+            raise RuntimeError("no\nsystem")
+
+    with pytest.raises(InputError, match="chat template: RuntimeError: no system"):
+        Reader(Refuses()).prompt([{"role": "u", "content": "a"}])
 
 
 def test_a_template_that_changes_the_prompt_is_refused() -> None:

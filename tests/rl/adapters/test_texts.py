@@ -1,5 +1,6 @@
 """The forms that OpenRLHF and verl call, and the service behind which other processes find the reward."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -47,11 +48,11 @@ def test_openrlhf_gets_rewards_scores_and_logs() -> None:
     assert told["scores"].tolist() == pytest.approx(expected)
     assert torch.equal(told["extra_logs"]["adversarial_reward"], told["rewards"])
     assert equal(before, state_of(reward.discriminator))
-    told = openrlhf.of(Here(reward))(queries, PROMPTS, TOLD)
+    told = openrlhf.of(Here(reward), learn=True)(queries, PROMPTS, TOLD)
     assert told["rewards"].tolist() == pytest.approx(expected)
     assert not equal(before, state_of(reward.discriminator))
     with pytest.raises(ValueError, match="query 1 does not begin with its prompt"):
-        openrlhf.of(Here(reward))(["a b d", "d"], PROMPTS, TOLD)
+        openrlhf.of(Here(reward), learn=True)(["a b d", "d"], PROMPTS, TOLD)
     finished = openrlhf.of(Here(reward_of()), learn=False)(["a b d </s>", "c e e"], PROMPTS, TOLD)
     assert finished["rewards"].tolist() == pytest.approx(expected)  # an end that the text has is not doubled
 
@@ -75,10 +76,10 @@ def test_verl_gets_scores_a_batch_or_one_by_one() -> None:
 
 def test_labels_that_are_none_leave_it_to_a_pool() -> None:
     pool = [{"prompt": "a", "completion": "h"}]
-    told = openrlhf.of(Here(reward_of(demonstrations=pool)))(["a d"], ["a"], [None])
+    told = openrlhf.of(Here(reward_of(demonstrations=pool)), learn=True)(["a d"], ["a"], [None])
     assert told["rewards"].shape == (1,)
     with pytest.raises(InputError, match="no column 'demonstrations'"):
-        openrlhf.of(Here(reward_of()))(["a d"], ["a"], [None])
+        openrlhf.of(Here(reward_of()), learn=True)(["a d"], ["a"], [None])
 
 
 def service(reward: AdversarialReward, **changes: Any) -> TestClient:
@@ -127,6 +128,7 @@ def test_bodies_are_bounded_before_they_are_read() -> None:
     assert asked.post("/score", json=BODY, headers=ADMITTED).status_code == 200
 
 
+CHAT = b'{"role": "u", "content": "a"}'
 BAD = [
     (b"{", "JSON decode error"),
     (b"{}", "prompts: Field required"),
@@ -138,6 +140,15 @@ BAD = [
     (b'{"prompts": ["a"], "completions": ["b"]}', "no column 'demonstrations'"),
     (b'{"prompts": [[99]], "completions": ["b"], "demonstrations": ["c"]}', "id 99: there are 11, from 0"),
     (b'{"prompts": ["a"], "completions": [[-1]], "demonstrations": ["c"]}', "id -1: there are 11, from 0"),
+    (b'{"prompts": ["a"], "completions": [[CHAT]], "demonstrations": ["c"]}', "a chat as the completion of a prompt"),
+    (b'{"prompts": [[3]], "completions": ["b"], "demonstrations": [[CHAT]]}', "a chat as the completion of a prompt"),
+    (b'{"prompts": [[{"content": "a"}]], "completions": ["b"], "demonstrations": ["c"]}', "a message has a role and"),
+    (b'{"prompts": [[{"role": "u"}]], "completions": ["b"], "demonstrations": ["c"]}', "a message has a role and"),
+    (b'{"prompts": [[CHAT]], "completions": ["b"], "demonstrations": [[{"role": "u"}]]}', "a message has a role and"),
+    (
+        b'{"prompts": [[{"role": "", "content": "a"}]], "completions": ["b"], "demonstrations": ["c"]}',
+        "chat template: ",
+    ),
 ]
 
 
@@ -146,7 +157,9 @@ def test_what_is_wrong_with_a_request_is_said_in_one_line(body: bytes, message: 
     reward = reward_of()
     before = state_of(reward.discriminator)
     answer = service(reward).post(
-        "/score_and_update", content=body, headers=ADMITTED | {"Content-Type": "application/json"}
+        "/score_and_update",
+        content=body.replace(b"CHAT", CHAT),
+        headers=ADMITTED | {"Content-Type": "application/json"},
     )
     assert answer.status_code == 422
     assert message in answer.json()["detail"]
@@ -194,7 +207,7 @@ def test_a_client_stands_in_for_the_reward(served: tuple[str, AdversarialReward]
     told = verl.batch(client)(["set"] * 2, SAID, TOLD, infos)
     assert [score["score"] for score in told] == pytest.approx(expected)
     queries = [f"{prompt} {said}" for prompt, said in zip(PROMPTS, SAID, strict=True)]
-    openrlhf.of(client)(queries, PROMPTS, TOLD)
+    openrlhf.of(client, learn=True)(queries, PROMPTS, TOLD)
     assert reward.generations == 2
     with pytest.raises(InputError, match=r"/score: 422: .*2 prompts, 1 completions"):
         client.score(PROMPTS, ["d"])
@@ -236,3 +249,42 @@ def test_a_service_that_is_not_there_is_named() -> None:
         Client("http://127.0.0.1:9", TOKEN).score(PROMPTS, SAID, TOLD)
     with pytest.raises(ValueError, match="begins with http"):
         Client("file:///etc", TOKEN)
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: "
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (None, "TimeoutError: timed out"),
+        (b"", "RemoteDisconnected: "),
+        (b"hello\r\n\r\n", "BadStatusLine: hello"),
+        (OK + b"99\r\n\r\n{", "IncompleteRead: "),
+        (OK + b"1\r\n\r\n{", "JSONDecodeError: "),
+        (OK + b"2\r\n\r\n{}", "KeyError: 'rewards'"),
+        (OK + b"2\r\n\r\n[]", "TypeError: list indices"),
+    ],
+)
+def test_a_service_that_does_not_answer_well_is_named(said: bytes | None, message: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            asked, _ = server.accept()
+            with asked:
+                while asked.recv(4096)[-1:] not in (b"}", b""):
+                    pass
+                if said is None:
+                    done.wait()
+                else:
+                    asked.sendall(said)
+
+        done = threading.Event()
+        thread = threading.Thread(target=answer)
+        thread.start()
+        client = Client(f"http://127.0.0.1:{server.getsockname()[1]}", TOKEN, timeout=0.5 if said is None else 60)
+        with pytest.raises(InputError, match=rf"http://127\.0\.0\.1:\d+/score: no answer: {message}") as told:
+            client.score(PROMPTS, SAID, TOLD)
+        done.set()
+        thread.join()
+    assert "\n" not in str(told.value)

@@ -52,6 +52,13 @@ def logged(trainer: Any, name: str) -> list[float]:
     return [row[name] for row in trainer.state.log_history if name in row]
 
 
+def test_its_trainers_draw_from_the_policy_itself(kind: str, policy: str, tmp_path: Path) -> None:
+    """Unless they are told otherwise: nothing is cut off or reshaped, as transformers' own top_k of 50 would."""
+    drawn = trainer_of(kind, policy, reward_of(), tmp_path, max_steps=1).generation_config
+    assert (drawn.do_sample, drawn.temperature, drawn.top_k, drawn.top_p, drawn.min_p) == (True, 1.0, 0, 1.0, None)
+    assert drawn.repetition_penalty == 1.0
+
+
 def test_it_learns_once_a_generation_and_the_policy_learns_from_it(kind: str, policy: str, tmp_path: Path) -> None:
     reward = reward_of()
     judge = state_of(reward.discriminator)
@@ -119,7 +126,7 @@ def test_it_reads_ids_in_which_the_end_stands(kind: str, policy: str, tmp_path: 
     trainer = trainer_of(kind, policy, reward, tmp_path, max_steps=3)
     reward.attach(trainer)
     trainer.train()
-    said = {tuple(row[2:]) for row in rows}
+    said = {tuple(row[3:]) for row in rows}
     assert {tuple(ids) for ids in told} <= said
     finished = [ids for ids in told if ids[-1] == END]
     assert 0 < len(finished) < len(told)
@@ -169,6 +176,12 @@ def test_a_checkpoint_elsewhere_is_loaded_by_hand_and_a_bad_one_named(kind: str,
     fresh.load(moved)
     trainer.train(resume_from_checkpoint=str(moved))
     assert equal(state_of(fresh.discriminator), state_of(whole.discriminator))
+    fresh.load(moved)
+    trainer.train()  # from step 0, with what was loaded, which is then used up
+    trained = state_of(fresh.discriminator)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "two" / "checkpoint-1"))
+    assert fresh.generations == 3
+    assert equal(state_of(fresh.discriminator), trained)
     weights = next(moved.rglob("reward.safetensors"))
     bad = bytearray(weights.read_bytes())
     bad[-1] ^= 1
@@ -273,6 +286,6 @@ def share_right(policy: Any) -> float:
         said = policy.eval().generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, top_p=1.0, max_new_tokens=4
         )
-        told = [*words(question["answer"])["input_ids"], END]
-        right += [row[2:5] == told for row in said.tolist()]
+        told = [*words(question["answer"], add_special_tokens=False)["input_ids"], END]
+        right += [row[3:6] == told for row in said.tolist()]
     return sum(right) / len(right)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from tests.rl.adapters.bags import END, PAD, WORDS
@@ -20,9 +20,12 @@ QUESTIONS = [{"prompt": f"{one} {two}", "answer": f"{two} {one}"} for one in "ab
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One word, one id; the line break is `<unk>`'s."""
+    """One word, one id; the line break is `<unk>`'s, and so is what a text begins with."""
     inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.post_processor = processors.TemplateProcessing(
+        single="<unk> $A", special_tokens=[("<unk>", WORDS.index("<unk>"))]
+    )
     made = PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", padding_side="left"
     )
