@@ -12,9 +12,9 @@ LETOR: Changes = {
     "temperature": 1.0, "lr_decay": 1.0, "d_lr": 3e-3, "d_decay": 0.0, "g_lr": 3e-3,
 }  # fmt: skip
 QA: Changes = {
-    "optimizer": "adam", "batch": 32, "width": 128, "d_width": 64, "pretraining": "mle", "pretrain_epochs": 6,
-    "pretrain_lr": 1e-3, "pretrain_decay": 1e-2, "steps": 6, "d_epochs": 1, "g_epochs": 1,
-    "temperature": 1.0, "d_lr": 1e-3, "d_decay": 1e-2, "g_lr": 3e-4, "g_decay": 1e-2,
+    "optimizer": "adam", "batch": 32, "width": 128, "dropout": 0.5, "d_width": 64, "d_dropout": 0.3,
+    "pretraining": "mle", "pretrain_epochs": 6, "pretrain_lr": 1e-3, "pretrain_decay": 1e-2, "steps": 6,
+    "d_epochs": 1, "g_epochs": 1, "temperature": 1.0, "d_lr": 1e-3, "d_decay": 1e-2, "g_lr": 3e-4, "g_decay": 1e-2,
 }  # fmt: skip
 BY_KIND: Mapping[str, Changes] = {"ratings": RATINGS, "letor": LETOR, "qa": QA}
 
