@@ -12,7 +12,7 @@ COLUMNS = ("p@3", "p@5", "p@10", "ndcg@3", "ndcg@5", "ndcg@10", "map", "mrr", "c
 OTHERS = ("start/p@5", "last/p@5", "discriminator/p@5", "d/share_of_item", "d/norm_users", "g/entropy")
 NOTE = (
     "Means over seeds ± half of their 95 % t-interval, on test data, of the round that validation chose. Popularity: "
-    "documents in the order in which they were relevant in training."
+    "documents by how many queries they were relevant to in training."
 )
 DIFFERENCE = "Means over the seeds that both groups have, of what a run has more than {}'s of its seed."
 BESIDE = "Before the game, after it, the discriminator's own rankings, and how personal its verdicts are."

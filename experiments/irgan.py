@@ -118,7 +118,11 @@ def parse(arguments: Sequence[str]) -> Experiment:
             for name, row in VARIANTS.items()
         }
 
-    return config.of_command_line(arguments, FAMILY, PRESETS, rows, check, __doc__)
+    e = config.of_command_line(arguments, FAMILY, PRESETS, rows, check, __doc__)
+    if e.preset == "paper" and kind not in (known := VARIANTS[e.variant].paper):
+        having = f"numbers for {' and '.join(known)} alone" if known else "no numbers"
+        raise InputError(f"--preset paper: {e.variant} has {having}, and --data {data} are {kind}")
+    return e
 
 
 def stage_of(checkpoint: Path) -> int:

@@ -26,7 +26,7 @@ METRICS = (
 )  # fmt: skip
 GRADED = ("ndcg_graded@3", "ndcg_graded@5", "ndcg_graded@10")
 SHOWN = ("p@5", "ndcg@5", "map")  # of validation data, over the steps
-DEEP = 100  # of the rankings that are kept
+DEEP = 100  # of the rankings that are kept, where everything is ranked
 QUERIES, FIRST, WIDTH = 40, 5, 60  # of those that are shown: queries, documents, letters of a text
 EXAMINED = 256  # queries that the diagnostics look at
 
@@ -123,7 +123,7 @@ def examined(e: Experiment, cast: Cast) -> dict[str, float]:
         sampler = PoolSampler(players.generator, collection.train)
     with cast.clock.stopped(), torch.no_grad(), evaluating(players.generator), evaluating(players.discriminator):
         found = {"g/entropy": diagnostics.generator_entropy(sampler, query)}
-        if judges(e, cast):
+        if judges(e, cast) and collection.pool == "all":  # a judged document has one query, and explains all
             share = diagnostics.share_of_item(players.discriminator.score, sampler, query, collection.documents)
             found |= {"d/share_of_item": share}
     return found
@@ -131,8 +131,9 @@ def examined(e: Experiment, cast: Cast) -> dict[str, float]:
 
 def keep_rankings(run_dir: Path, e: Experiment, cast: Cast) -> None:
     """Write the test rankings of the chosen players as a TREC run file."""
+    depth = DEEP if cast.collection.pool == "all" else cast.collection.documents
     with chosen(cast) as generator, evaluating(generator):
-        ranked = rankings(generator, cast.collection, "test", DEEP, ties=e.ties)
+        ranked = rankings(generator, cast.collection, "test", depth, ties=e.ties)
     write_run(run_dir / "test.run", ranked, cast.collection, tag=e.variant)
 
 
@@ -142,9 +143,9 @@ def write_samples(run_dir: Path, step: int, e: Experiment, cast: Cast) -> None:
     folder.mkdir(exist_ok=True)
     with evaluating(cast.players.generator):
         ranked = rankings(cast.players.generator, shown(data), "test", FIRST, ties=e.ties)
+    relevant = data.test.positive.holds(ranked.query[:, None].expand_as(ranked.ids), ranked.ids)
     lines = []
-    for query, ids, _, there in zip(*(table.tolist() for table in ranked), strict=True):
-        marks = data.test.positive.holds(torch.full((len(ids),), query), torch.tensor(ids)).tolist()
+    for query, ids, _, there, marks in zip(*(table.tolist() for table in (*ranked, relevant)), strict=True):
         found = [f"{'+' if mark else ''}{said(data, document)}" for document, mark in zip(ids, marks, strict=True)]
         asked = data.query_texts[query] if data.query_texts else data.query_name(query)
         lines.append(f"{asked}: " + " | ".join(entry for entry, held in zip(found, there, strict=True) if held))

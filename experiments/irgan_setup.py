@@ -1,6 +1,7 @@
 """What a retrieval run is made of: its configuration, and its collection."""
 
 import gzip
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +16,7 @@ from rl.retrieval.qa import qa
 from rl.retrieval.ratings import ratings
 from rl.retrieval.relevance import Relevance
 from rl.retrieval.synthetic import synthetic
+from rl.retrieval.text_scorers import HEADS
 from rl.retrieval.variants import VARIANTS
 from rl.runtime import Engine, InputError, Runtime
 
@@ -23,7 +25,7 @@ MAY_BE_ZERO = (
     "g_epochs", "g_decay", "adversarial", "likelihood", "list", "documents", "seed", "data_seed", "save_seconds",
     "threads",
 )  # fmt: skip
-SHARES = ("hold_out", "positive_share")
+SHARES = ("hold_out", "positive_share", "dropout", "d_dropout")
 SIGNED = ("positive",)
 Format = Literal["auto", "ratings", "letor", "qa"]
 
@@ -85,14 +87,15 @@ def kind_of(data: str, asked: str) -> str:
     first = first_line(Path(data))
     if first.startswith("qid\t"):
         return "qa"
-    return "letor" if " qid:" in first else "ratings"
+    return "letor" if re.match(r"\S+\s+qid:", first) else "ratings"
 
 
 def first_line(path: Path) -> str:
-    """Return how a file begins; raise InputError if it cannot be read."""
+    """Return how a file begins, comments and blank lines left out; raise InputError if it cannot be read."""
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
-            return str(file.readline(1 << 20))
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as file:
+            lines = iter(lambda: str(file.readline(1 << 20)), "")
+            return next((line for line in lines if line.strip() and not line.startswith("#")), "")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: cannot be read: {reason}") from None
@@ -116,7 +119,7 @@ def load_data(e: Experiment) -> Collection:
 
 def joined(collection: Collection) -> Collection:
     """Return the same data, what was held out for validation learned from as well."""
-    nothing = Relevance.nothing(collection.queries)
+    nothing = Relevance.nothing(collection.queries).to(collection.train.ids.device)
     return replace(collection, train=collection.train.union(collection.valid), valid=nothing)
 
 
@@ -151,6 +154,34 @@ def check_fit(e: Experiment, data: Collection, engine: Engine) -> None:
             raise InputError(f"--data {e.data}: nothing is relevant in the {split} data")
     if e.refit and not len(data.valid.answered):
         raise InputError("--refit: no validation data to choose the round on")
+    check_documents(e, joined(data) if e.refit else data)
+    check_nets(e.numbers, data)
+
+
+def check_documents(e: Experiment, data: Collection) -> None:
+    """Raise InputError where nothing can be told apart, or no other document be found."""
+    n, relevant = e.numbers, data.train.positive.counts
+    listed = data.train.counts if data.pool == "judged" else data.documents - data.shown.counts
+    if not ((relevant > 0) & (relevant < listed)).any():
+        raise InputError(f"--data {e.data}: no query of the training data has relevant documents and others")
+    alike = (relevant == data.documents).nonzero()
+    if len(alike) and n.pretrain_epochs and n.pretraining != "mle":
+        known = f"all documents are relevant to {data.query_name(int(alike[0]))}"
+        raise InputError(f"--data {e.data}: {known}, and --pretraining {n.pretraining} needs others")
+    if n.list and data.pool == "judged":
+        raise InputError(f"--list {n.list}: where a query's own documents are ranked, none are retrieved")
+
+
+def check_nets(n: Numbers, data: Collection) -> None:
+    """Raise InputError for a width that the data's nets cannot have."""
+    if data.kind != "ratings" and n.d_width == 0:
+        raise InputError("--d-width 0: only where users rate items")
+    if data.kind == "qa":
+        for name in ("width", "d_width"):
+            if (width := getattr(n, name)) % HEADS:
+                raise InputError(
+                    f"--{name.replace('_', '-')} {width}: must be a multiple of {HEADS}, attention's heads"
+                )
 
 
 def saved_experiment(run_dir: Path, saved: dict[str, object]) -> Experiment:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 import tyro
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from experiments.config import one_line_errors
 from experiments.irgan_setup import load_data, saved_experiment
 from rl.retrieval import metrics
+from rl.retrieval.collection import Collection
 from rl.retrieval.lists import stored
 from rl.retrieval.trec import run_of
 from rl.runtime import InputError, closest, exit_codes, rundir
@@ -35,7 +36,7 @@ class Arguments:
     theirs: tuple[Path, ...]
     """folders of the other's"""
     metric: str = "map"
-    """what is compared"""
+    """what is compared; `map` and `mrr` need rankings that were kept to their ends"""
 
 
 def per_query(run_dir: Path, metric: str) -> dict[str, float]:
@@ -48,9 +49,18 @@ def per_query(run_dir: Path, metric: str) -> dict[str, float]:
         found = metrics.of_scores(part.scores, part.grades, part.among, ties=e.ties)
         if metric not in found:
             raise InputError(f"--metric {metric}: no such metric{closest(metric, found)}")
+        if "@" not in metric and bool((part.among.sum(1) < candidates(collection)[part.query]).any()):
+            raise InputError(f"--metric {metric}: {path} does not hold all documents; take one of the first, as ndcg@5")
         names = [collection.query_name(query) for query in part.query.tolist()]
         worth |= dict(zip(names, found[metric].tolist(), strict=True))
     return worth
+
+
+def candidates(collection: Collection) -> Int[Tensor, "queries"]:
+    """Return how many documents a ranking of each test query can hold."""
+    if collection.pool == "judged":
+        return collection.test.counts
+    return collection.documents - collection.known("test").counts
 
 
 def means(run_dirs: Sequence[Path], metric: str) -> dict[str, float]:

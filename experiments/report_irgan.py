@@ -19,6 +19,7 @@ ROWS = {
     "popularity": "popularity",
 }
 ON_TEST = "the round chosen ON TEST: no score"
+LAST = "the last round, nothing chosen"
 MEANING = COMMON | {
     "map": "mean average precision",
     "mrr": "mean reciprocal rank of the first relevant document",
@@ -30,7 +31,7 @@ MEANING = COMMON | {
     "d/share_of_item": "how much of the verdicts' variance the document alone explains; 1: whoever asks",
     "d/norm_users": "mean length of the discriminator's codes; near 0 beside a bias: it only learned what is popular",
     "g/hardness": "-log of the chance that the ranker prefers a relevant document to a drawn one",
-    "g/nll": "of relevant documents among the list, nats",
+    "g/nll": "of relevant documents among all that can be ranked, nats",
     "d/pairs_right": "share of pairs whose relevant document has the higher logit",
     "cpu_seconds": "of training, over all threads; measuring left out",
 }
@@ -61,7 +62,7 @@ LINES = 40
 def sections(run: Run) -> list[Markup]:
     """Return what a retrieval run has to show."""
     ranked, facts = parted(run.summary)
-    words = ROWS | ({"": ON_TEST} if run.summary.get("selected_on_test") else {})
+    words = ROWS | {"": what_stands(run.summary)}
     beside = list(MOVIELENS.items()) if like_published(run) else []
     shown = Run(run.folder, run.description, run.rows, ranked, run.curves)
     figures = [(key, over_steps([Line(*run.series(key), "c0")], [])) for key in run.metrics()]
@@ -75,6 +76,13 @@ def sections(run: Run) -> list[Markup]:
         report_parts.panels(figures, meaning=MEANING),
         page.fragment(RANKINGS, {"rankings": rankings}),
     ]
+
+
+def what_stands(summary: Mapping[str, float]) -> str:
+    """Return which players the first row measures."""
+    if summary.get("selected_on_test"):
+        return ON_TEST
+    return ROWS[""] if any(key.removeprefix("held/").startswith("chosen_") for key in summary) else LAST
 
 
 def parted(summary: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
@@ -101,4 +109,4 @@ def like_published(run: Run) -> bool:
     """Return whether the run ranks what IRGAN's table ranks."""
     config = records.flatten(run.description["config"])
     asked = {"documents": 1683, "positive": 4.0, "mask": "positives", "ties": "higher_id"}
-    return all(config.get(key) == value for key, value in asked.items())
+    return bool(config.get("test")) and all(config.get(key) == value for key, value in asked.items())

@@ -75,10 +75,10 @@ def inverse_frequency(holding: int, documents: int) -> float:
 
 
 def word_weights(tokens: Int[Tensor, "documents length"], words: int) -> Float[Tensor, "words"]:
-    """Return the inverse frequency of each numbered word among documents; 0 for the filler, number 0."""
+    """Return the inverse frequency of each numbered word among documents; 0 for the filler and unknown words."""
     rows = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(tokens)
     held = torch.unique(torch.stack([rows.flatten(), tokens.flatten()]), dim=1)[1]
     holding = torch.bincount(held, minlength=words).float()
     weights = torch.log1p((len(tokens) - holding + 0.5) / (holding + 0.5))
-    weights[0] = 0
+    weights[:2] = 0  # two unknown words are as a rule two words
     return weights

@@ -51,7 +51,7 @@ def generator_of(n: Numbers, collection: Collection) -> Scorers:
             return factors(n, collection)
         case "letor":
             return FeatureMLP(collection.features, n.width, n.layers)
-    encoder = WordTransformer(weights_of(collection), n.width, n.layers)
+    encoder = WordTransformer(weights_of(collection), n.width, n.layers, dropout=n.dropout)
     return DualText(encoder, collection.query_tokens, collection.document_tokens)
 
 
@@ -63,7 +63,7 @@ def discriminator_of(n: Numbers, collection: Collection) -> Scorers:
         case "letor":
             return FeatureMLP(collection.features, n.d_width, n.d_layers)
     tokens = collection.query_tokens, collection.document_tokens
-    return CrossEncoder(*tokens, weights_of(collection), n.d_width, n.d_layers)
+    return CrossEncoder(*tokens, weights_of(collection), n.d_width, n.d_layers, dropout=n.d_dropout)
 
 
 def weights_of(collection: Collection) -> torch.Tensor:
@@ -107,9 +107,11 @@ def by_ease(n: Numbers, collection: Collection) -> Scorer:
 
 def by_ials(n: Numbers, collection: Collection) -> Scorer:
     """Fit factors of the discriminator's width by alternating least squares, to convergence; they learn no more."""
+    positive = collection.train.positive
     model = Factors(collection.queries, collection.documents, n.d_width, bias=False, scale=n.d_scale)
+    model.to(positive.ids.device)
     for _ in range(ALS_EPOCHS):
-        als_epoch(model, collection.train.positive, confidence=n.confidence, decay=n.als_decay)
+        als_epoch(model, positive, confidence=n.confidence, decay=n.als_decay)
     return model.requires_grad_(False)
 
 

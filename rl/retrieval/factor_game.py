@@ -22,7 +22,7 @@ class FactorGame:
     ) -> None:
         self.n, self.positive, self.documents = n, collection.train.positive, collection.documents
         self.generator, self.discriminator, self.objective = generator, discriminator, objective
-        self.hand = Hand()
+        self.hand = Hand(self.positive.ids.device)
         self.starter = torch.optim.Adam(generator.parameters(), n.pretrain_lr)
 
     def imitate(self) -> Metrics:
@@ -85,4 +85,5 @@ class FactorGame:
 def plays(n: Numbers, objective: Objective) -> bool:
     """Whether derivatives are written out for these numbers: of logits one by one, paid as they are or less 1/2."""
     pointwise = not isinstance(objective, Relativistic)
-    return pointwise and n.optimizer == "sgd" and (n.estimator == "exact" or n.baseline in ("none", "constant"))
+    plain = n.optimizer == "sgd" and not (n.spare_relevant or n.g_decay or n.list)
+    return pointwise and plain and (n.estimator == "exact" or n.baseline in ("none", "constant"))

@@ -1,6 +1,5 @@
 """Learning to rank: judged documents of a query as rows of features; LETOR, also called SVMrank, lines."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from rl.runtime.lines import numbered_lines
 HIGHEST_GRADE = 4  # of every public set
 NOT_JUDGED = -1  # in the semi-supervised sets of LETOR 4.0: a candidate like any other, and not relevant
 MOST_FEATURES = 100_000
+LARGEST_FEATURE = torch.finfo(torch.float32).max
 
 
 @dataclass
@@ -37,11 +37,14 @@ def letor(train: Path, valid: Path | None, test: Path | None, *, hold_out: float
 
     Grades are 0..4; -1 (not judged) counts as 0. Where `test` or `valid` is None, that share of the queries of `train`
     is held out by `seed`, for test first. Only the documents of its query are ranked. Raises InputError naming file and
-    line: a missing or malformed field, a grade out of range, a feature that is no number, a document that stands twice,
-    a query in two files.
+    line: a missing or malformed field, a grade out of range, a feature that is no number of float32, a document that
+    stands twice, a query in two files; or one file given twice.
     """
     rows = _Rows()
-    triples = {path: list(_read(path, rows)) for path in (train, valid, test) if path is not None}
+    paths = [path for path in (train, valid, test) if path is not None]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError(f"{train}: the files of training, validation and test must be different ones")
+    triples = {path: list(_read(path, rows)) for path in paths}
     queries = len(rows.queries)
 
     def judged(path: Path) -> Relevance:
@@ -127,7 +130,7 @@ def _features(place: str, fields: list[str]) -> dict[int, float]:
             raise InputError(f"{place}: feature {text!r} does not read NUMBER:VALUE") from None
         if not last < column <= MOST_FEATURES:
             raise InputError(f"{place}: feature {column} after {last}: numbers must ascend from 1 to {MOST_FEATURES}")
-        if not math.isfinite(features[column]):
+        if not abs(features[column]) <= LARGEST_FEATURE:
             raise InputError(f"{place}: feature {column} is {value}")
         last = column
     return features

@@ -125,7 +125,7 @@ class ListGame:
     ) -> None:
         self.n, self.collection, self.engine, self.lessons = n, collection, engine, lessons
         self.generator, self.discriminator = self.two = two
-        self.slates, self.hand = widest(collection), Hand()
+        self.slates, self.hand = widest(collection), Hand(collection.train.ids.device)
         self.taught = teaching(self.slates, collection.train.answered)
         self.order = Shuffled(len(self.taught), n.batch, seed=seed)
         self.starter = optimizer_of(n, two.generator, n.pretrain_lr, n.pretrain_decay)
@@ -163,6 +163,8 @@ class ListGame:
 
     def _epoch(self, lesson: Lesson, optimizer: torch.optim.Optimizer, slates: Slates, player: str) -> Metrics:
         sums: Metrics = {}
+        for net in self.two:
+            net.train(net is getattr(self.two, player))  # who draws or pays leaves nothing out
         for _ in range(len(self.order)):
             slate = slates.of(self.taught[next(self.order).to(self.taught.device)])
             with self.engine.autocast():

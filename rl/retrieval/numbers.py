@@ -11,7 +11,7 @@ class Numbers:
     steps: int = 5
     """rounds of the game"""
     batch: int = 64
-    """queries in an update"""
+    """queries in an update; all of them at once where derivatives are written out"""
     lr_decay: float = 0.0
     """share of the game, at its end, over which the rates fall to zero"""
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -21,6 +21,8 @@ class Numbers:
     """numbers in a code: of a user or an item, of a document's hidden layer, of a word"""
     layers: int = 1
     """hidden layers of a perceptron, or of an encoder"""
+    dropout: float = 0.0
+    """share of a text's words that an encoder leaves out in training"""
     scale: float = 0.05
     """bound of the uniform numbers that codes of users and items begin with"""
 
@@ -29,9 +31,9 @@ class Numbers:
     pretrain_epochs: int = 80
     """most epochs of it; the best on validation is kept"""
     pretrain_lr: float = 0.05
-    """rate of it"""
+    """rate of it: of one pair or of Adam where derivatives are written out, else the optimizer's"""
     pretrain_decay: float = 0.1
-    """weight decay of it"""
+    """weight decay of it: of the codes that a pair touches where derivatives are written out, else the optimizer's"""
     pretrain_candidates: int = 5
     """negatives of which the hardest is taken"""
 
@@ -40,21 +42,24 @@ class Numbers:
     d_lr: float = 1e-3
     """its rate"""
     d_decay: float = 0.2
-    """its weight decay, for each pair"""
+    """its weight decay, for each sample"""
     d_width: int = 5
     """its width; 0: it sees which document it is and nothing of the query"""
     d_layers: int = 1
     """its hidden layers"""
+    d_dropout: float = 0.0
+    """share of a word's numbers that it leaves out in training, where it reads"""
     d_scale: float = 0.05
     """bound of the uniform numbers that its codes begin with"""
     negatives: Literal["generator", "uniform", "discriminator"] = "generator"
     """who draws what the discriminator learns to tell from the relevant"""
     temperature: float = 0.2
-    """at which they are drawn"""
+    """at which they are drawn; the generator's own draws have 1"""
     spare_relevant: bool = False
     """whether those that are known to be relevant are not drawn"""
     deal_every: int = 5
-    """epochs of the discriminator from one drawing, or retrieving, to the next"""
+    """epochs of the discriminator from one drawing, or retrieving, to the next; where derivatives are not written out
+    and no lists retrieved, every update draws its own"""
 
     g_epochs: int = 50
     """epochs of the generator in a round"""

@@ -20,6 +20,10 @@ class Net(Scorer, Protocol):
         """Give the weights."""
         ...
 
+    def train(self, mode: bool = True, /) -> Any:
+        """Leave out at random what is left out in training, or nothing."""
+        ...
+
     def state_dict(self) -> Any:
         """Give weights and buffers by name."""
         ...
@@ -71,7 +75,8 @@ def share_of_rate(n: Numbers, done: float) -> float:
 class Hand:
     """Documents that were dealt; part of a checkpoint."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.tensors: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -80,7 +85,7 @@ class Hand:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take them."""
-        self.tensors = dict(state)
+        self.tensors = {name: tensor.to(self.device) for name, tensor in state.items()}
 
 
 class Still:

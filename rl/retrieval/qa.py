@@ -44,11 +44,11 @@ def qa(
 ) -> Collection:
     """Read tables split by tabs under a line of names: qid, cand_id, label (0 or 1), question, answer; .gz too.
 
-    Text is lower-cased and split at white space; the words are those of the questions of `train` and all their answers,
-    the most frequent first; what is longer than the lengths (in words) is cut. A question that is spelled in two ways
-    keeps the first. Where `test` or `valid` is None, that share of the questions of `train` is held out by `seed`, for
-    test first. Raises InputError naming file and line: a missing field, a label that is not 0 or 1, an answer's
-    name that stands twice, empty text.
+    Text is lower-cased and split at white space; the words are those of the questions of `train` and of all answers,
+    known before anybody asks, the most frequent first; what is longer than the lengths (in words) is cut. A question
+    that is spelled in two ways keeps the first. Where `test` or `valid` is None, that share of the questions of `train`
+    is held out by `seed`, for test first. Raises InputError naming file and line: a missing field, a label that is not
+    0 or 1, an answer's name that stands twice, a name with white space in it, empty text.
     """
     rows = _Rows()
     splits: dict[Split, Path | None] = {"train": train, "valid": valid, "test": test}
@@ -92,10 +92,9 @@ def numbers(texts: Iterable[str], words: Sequence[str], length: int) -> Int[Tens
 
 
 def _vocabulary(rows: _Rows, train: Relevance) -> tuple[str, ...]:
-    """Count every question and every answer once."""
+    """Count every question of the training split, and every answer, once."""
     questions = [rows.questions[query] for query in train.counts.nonzero().flatten().tolist()]
-    texts = questions + [rows.answers[document] for document in train.ids.tolist()]
-    counts = Counter(word for text in texts for word in text.split())
+    counts = Counter(word for text in questions + rows.answers for word in text.split())
     return (FILLER, UNKNOWN, *sorted(counts, key=lambda word: (-counts[word], word)))
 
 
@@ -114,6 +113,9 @@ def _read(path: Path, split: Split, rows: _Rows) -> Iterator[tuple[int, int, flo
         for column, text in zip(COLUMNS, fields, strict=True):
             if not text:
                 raise InputError(f"{place}: {column} is empty")
+        for column, text in (("qid", name), ("cand_id", document)):
+            if len(text.split()) > 1:
+                raise InputError(f"{place}: {column} {text!r} holds white space, and files of rankings cannot")
         if label not in ("0", "1"):
             raise InputError(f"{place}: label {label!r} is neither 0 nor 1")
         if document in rows.places:

@@ -49,6 +49,8 @@ def ratings(
     split needs 1683: its item 1682 was rated by nobody, yet is ranked). Raises InputError naming file and line.
     """
     files = [_read(path, documents) for path in (train, test, valid) if path is not None]
+    _no_row_numbers(train, "users", 1, files[0].users)
+    _no_row_numbers(train, "items", 2, files[0].items)
     _no_pair_twice(files)
     users = max(int(file.users.max()) for file in files) + 1
     items = documents or max(int(file.items.max()) for file in files) + 1
@@ -94,13 +96,12 @@ def _relevance(file: _File, users: int, positive: float) -> tuple[Relevance, Rel
 
 def _read(path: Path, documents: int) -> _File:
     lines = [(place, line) for place, line in numbered_lines(path) if line.strip()]
+    if not lines:
+        raise InputError(f"{path}: nothing in it")
     separator = next((mark for mark in _SEPARATORS if mark in lines[0][1]), None)
     rows = [_row(place, line.split(separator), documents) for place, line in lines]
     users, items, values = zip(*rows, strict=True)
-    file = _File(path, [place for place, _ in lines], np.array(users), np.array(items), np.array(values))
-    _no_row_numbers(path, "users", 1, file.users)
-    _no_row_numbers(path, "items", 2, file.items)
-    return file
+    return _File(path, [place for place, _ in lines], np.array(users), np.array(items), np.array(values))
 
 
 def _row(place: str, fields: list[str], documents: int) -> tuple[int, int, float]:
@@ -131,7 +132,10 @@ def _id(place: str, what: str, field: str) -> int:
 
 
 def _no_row_numbers(path: Path, what: str, column: int, ids: np.ndarray) -> None:
-    """Refuse a column that counts the lines: an index that was written with the table, and nothing can be learned."""
+    """Refuse a column that counts the lines: an index that was written with the table, and nothing can be learned.
+
+    A test file may well hold one rating of each user, in their order.
+    """
     if len(ids) > 2 and bool((np.diff(ids) == 1).all()):
         raise InputError(
             f"{path}: column {column}: the {what} merely count the lines ({ids[0]}, {ids[1]}, ...): no ids"

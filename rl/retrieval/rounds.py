@@ -92,10 +92,7 @@ def hardest_of(scores: OnSlate, others: Mask, candidates: int) -> OnSlate:
 
 
 def likelihood_loss(scores: OnSlate, relevant: Mask, mask: Mask) -> Scalar:
-    """Cross-entropy from the relevant candidates, evenly, to the softmax over the slate: listwise maximum likelihood.
-
-    ListNet's top-one loss (Cao et al. 2007) for binary relevance.
-    """
+    """Cross-entropy from the relevant candidates, evenly, to the softmax of the slate: listwise maximum likelihood."""
     target = relevant / relevant.sum(1, keepdim=True).clamp(min=1)
     return _cross_entropy(target, log_policy(scores, mask))
 

@@ -1,4 +1,4 @@
-"""Scorers that read: queries and documents as rows of word numbers, 0 filling up on the right.
+"""Scorers that read: queries and documents as rows of word numbers, 1 for any unknown word, 0 filling up on the right.
 
 A dual encoder codes each text by itself, so documents can be coded once; a cross-encoder reads both together, knows
 more and costs a pass for every pair. Tokens are buffers that checkpoints leave out: they are data.
@@ -17,6 +17,8 @@ from rl.retrieval.scorers import AllScores, Ids, Queries, Scores
 Tokens = Int[Tensor, "texts length"]
 Codes = Float[Tensor, "texts width"]
 Weights = Float[Tensor, "words"]
+
+HEADS = 4  # of attention; a width is a multiple of them
 
 
 class TextEncoder(Protocol):
@@ -118,7 +120,7 @@ class WordTransformer(nn.Module):
         importance: Weights,
         width: int,
         layers: int,
-        heads: int = 4,
+        heads: int = HEADS,
         *,
         dropout: float = 0.0,
         scale: float = 0.3,
@@ -162,7 +164,7 @@ class CrossEncoder(nn.Module):
         weights: Weights,
         width: int,
         layers: int,
-        heads: int = 4,
+        heads: int = HEADS,
         dropout: float = 0.0,
         chunk: int = 1024,
     ) -> None:
@@ -193,7 +195,7 @@ class CrossEncoder(nn.Module):
 
     def _judge(self, asked: Tokens, read: Tokens) -> Float[Tensor, "pairs"]:
         asked, read = trimmed(asked), trimmed(read)
-        same = (asked[:, :, None] == read[:, None, :]) & (asked != 0)[:, :, None]
+        same = (asked[:, :, None] == read[:, None, :]) & (asked > 1)[:, :, None]
         met = [same.any(2), same.any(1)]
         hidden = torch.cat([self._embed(text, part, met[part]) for part, text in enumerate((asked, read))], 1)
         tokens = torch.cat([asked, read], 1)

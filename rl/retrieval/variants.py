@@ -43,7 +43,7 @@ class Variant:
     qa: Mapping[str, Any] = field(default_factory=dict)
     """where questions have answers"""
     paper: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """what differs besides in the preset `paper`, by the kind of data"""
+    """what differs besides in the preset `paper`, by the kinds of data that have one"""
     kinds: tuple[str, ...] = KINDS
     """the data that it can learn from"""
     plays: tuple[str, ...] = ("steps", "d_epochs", "g_epochs")
@@ -104,11 +104,15 @@ VARIANTS = {
     "irgan-frozen": Variant(
         "control: IRGAN whose discriminator never learns",
         numbers={"d_epochs": 0},
+        letor=FROM_SCRATCH,
         plays=("steps", "g_epochs"),
         paper=FROZEN_CODE,
     ),
     "irgan-uniform": Variant(
-        "control: IRGAN whose discriminator sees even draws", numbers={"negatives": "uniform"}, paper=POINTWISE_CODE
+        "control: IRGAN whose discriminator sees even draws",
+        numbers={"negatives": "uniform"},
+        letor=FROM_SCRATCH,
+        paper=POINTWISE_CODE,
     ),
     "ar2": Variant(
         "AR2 (Zhang et al. 2021): a listwise ranker; a retriever that finds what fools it, and copies it",

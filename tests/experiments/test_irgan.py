@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments import evaluate, irgan, irgan_results
+from experiments import evaluate, irgan, irgan_results, irgan_setup
 from rl.retrieval.list_game import ListGame
 from rl.retrieval.trec import read_run
 from rl.retrieval.variants import VARIANTS
@@ -53,6 +53,7 @@ def test_every_variant_runs_on_all_data_that_it_knows(tmp_path: Path, variant: s
     assert ("popularity/p@5" in summary) == (kind == "ratings")
     two = "steps" in VARIANTS[variant].plays and variant != "self-contrastive"
     assert ("discriminator/p@5" in summary) == two
+    assert ("d/share_of_item" in summary) == (two and kind == "ratings")  # elsewhere a document has one query
     assert ("ndcg_graded@5" in summary) == (kind == "letor")
     assert summary["selected_on_test"] == 0
     assert all(0 <= summary[key] <= 1 for key in KEYS)
@@ -77,6 +78,25 @@ def test_the_run_directory_holds_what_it_promises(tmp_path: Path) -> None:
     summary = summary_of(run)
     assert summary["chosen_round"] in (1, 2)
     assert summary["chosen_ndcg@5"] == max(row["valid/ndcg@5"] for row in logged[1:])
+
+
+@pytest.mark.usefixtures("unreported")
+@pytest.mark.parametrize(("kind", "kept"), [("ratings", 2), ("letor", 5)])
+def test_rankings_are_cut_where_everything_is_ranked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, kept: int
+) -> None:
+    monkeypatch.setattr(irgan_results, "DEEP", 2)
+    run = trained(tmp_path / "run", "mle", *FILES[kind](tmp_path), *tiny("mle", kind))
+    assert {len(ranked) for ranked in read_run(run / "test.run").values()} == {kept}
+
+
+@pytest.mark.parametrize("first", ["", "# judged by hand\n\n"])
+def test_a_file_of_features_is_known_by_its_first_line(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text(first + "1\tqid:7\t1:0.5\n")
+    assert irgan_setup.kind_of(str(path), "auto") == "letor"
+    path.write_text("\ufeff" + first + "qid\tcand_id\n")
+    assert irgan_setup.kind_of(str(path), "auto") == "qa"
 
 
 @pytest.mark.usefixtures("unreported")

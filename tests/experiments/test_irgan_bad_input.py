@@ -69,6 +69,9 @@ COMMAND_LINE = [
         ("self-contrastive --g-epochs 3", "--g-epochs 3: must be zero, self-contrastive has no such part"),
         ("irgan --runtime.device tpu", "--runtime.device tpu: expected one of"),
         ("irgan --format letor", "--format letor: --data synthetic are ratings"),
+        ("irgan --dropout 1", "--dropout 1.0: must be at least 0 and below 1"),
+        ("ar2 --preset paper", "--preset paper: ar2 has no numbers, and --data synthetic are ratings"),
+        ("irgan-pairwise --preset paper", "irgan-pairwise has numbers for letor alone, and --data synthetic"),
     )
 ]  # fmt: skip
 FILES = [
@@ -95,6 +98,21 @@ FILES = [
     Case(f"{LETOR.replace('irgan irgan', 'irgan irgan-bias')}", "letor, and irgan-bias learns from ratings"),
     Case(QA, "{tmp}/questions.tsv:4", line("questions.tsv", 4, "0\t0-2\t3\twhat is x\ty")),
     Case(QA, "{tmp}/questions.tsv:4", line("questions.tsv", 4, "0\t0-2\t1")),
+    Case(QA, "{tmp}/questions.tsv:4: cand_id '0 2' holds white space",
+         line("questions.tsv", 4, "0\t0 2\t0\twhat is x\ty")),
+    Case(f"{QA} --preset paper", "irgan has numbers for ratings and letor alone, and --data {tmp}/questions.tsv"),
+    Case(f"{QA} --width 5", "--width 5: must be a multiple of 4, attention's heads"),
+    Case(f"{QA} --d-width 6", "--d-width 6: must be a multiple of 4, attention's heads"),
+    Case(f"{QA} --d-width 0", "--d-width 0: only where users rate items"),
+    Case(f"{LETOR} --d-width 0", "--d-width 0: only where users rate items"),
+    Case(f"{LETOR} --list 3", "--list 3: where a query's own documents are ranked, none are retrieved"),
+    Case(LETOR.replace("test.", "train."), "{tmp}/train.txt: the files of training, validation and test must"),
+    Case(LETOR, "{tmp}/train.txt:3: feature 1 is 1e39", line("train.txt", 3, "1 qid:0 1:1e39 #docid = x")),
+    Case(LETOR, "no query of the training data has relevant documents and others",
+         text("train.txt", "".join(f"{query % 2} qid:{query} 1:1\n1 qid:9{query} 1:2\n" for query in range(8)))),
+    Case(RATINGS, "{tmp}/train.tsv: nothing in it", text("train.tsv", "\n\n\n")),
+    Case(f"{RATINGS} --hold-out 0", "{tmp}/train.tsv: all documents are relevant to 30, and --pretraining dns needs",
+         text("train.tsv", "".join(f"{user}\t{item}\t5\n" for user in (30, 31) for item in range(user % 2, 20)))),
 ]  # fmt: skip
 RESUMED = [
     Case("resume {tmp}/none", "{tmp}/none/config.json: not a run's folder: No such file"),

@@ -1,5 +1,6 @@
 """The paired test: by enumeration, by its error rate, and on stored runs."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from experiments import irgan, paired
 from rl.runtime import InputError
+from tests.experiments.retrieval_files import letor_files
 
 QUICK = (
     "--data=synthetic", "--steps=1", "--pretrain-epochs=1", "--d-epochs=1", "--g-epochs=1",
@@ -71,8 +73,16 @@ def test_stored_runs(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> No
     assert f"queries: {len(worth[0])}, " in said
 
 
+def test_rankings_of_all_that_was_judged_are_worth_what_was_measured(tmp_path: Path) -> None:
+    flags = ["mle", *letor_files(tmp_path), "--pretrain-epochs=1", f"--run-dir={tmp_path / 'run'}"]
+    irgan.main(flags)
+    worth = paired.per_query(tmp_path / "run", "map").values()
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert sum(worth) / len(worth) == pytest.approx(summary["map"], abs=1e-6)
+
+
 def test_a_run_against_itself(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    paired.main(["--ours", str(runs[0]), "--theirs", str(runs[0])])
+    paired.main(["--ours", str(runs[0]), "--theirs", str(runs[0]), "--metric", "p@5"])
     assert "better 0, worse 0\np = 1.0" in capsys.readouterr().out
 
 
@@ -80,8 +90,10 @@ def test_a_run_against_itself(runs: list[Path], capsys: pytest.CaptureFixture[st
     ("arguments", "message"),
     [
         (["--ours", "{run}", "--theirs", "{run}", "--metric", "mpa"], "no such metric; did you mean 'map'"),
-        (["--ours", "{run}", "--theirs", "{run}/nothing"], "nothing"),
+        (["--ours", "{run}", "--theirs", "{run}/nothing", "--metric", "p@5"], "nothing"),
         (["--ours", "{run}"], "theirs"),
+        (["--ours", "{run}", "--theirs", "{run}"], "--metric map: .*test.run does not hold all documents; take one"),
+        (["--ours", "{run}", "--theirs", "{run}", "--metric", "mrr"], "--metric mrr: .* does not hold all documents"),
     ],
 )
 def test_bad_input_is_one_line(runs: list[Path], arguments: list[str], message: str) -> None:

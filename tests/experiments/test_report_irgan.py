@@ -22,6 +22,7 @@ def make_run(folder: Path, summary: dict[str, float] | None = None, **changes: A
     folder.mkdir()
     config = {
         "data": "train.tsv",
+        "test": "test.tsv",
         "documents": 1683,
         "positive": 4.0,
         "mask": "positives",
@@ -73,13 +74,29 @@ def test_what_was_chosen_on_test_is_no_score(tmp_path: Path) -> None:
     assert "the round chosen on validation" not in text
 
 
+@pytest.mark.parametrize(
+    ("chosen", "label"),
+    [
+        ({"chosen_round": 2.0}, "the round chosen on validation"),
+        ({"held/chosen_round": 2.0}, "the round chosen on validation"),
+        ({"chosen_pretrain": 4.0}, "the round chosen on validation"),
+        ({}, "the last round, nothing chosen"),
+    ],
+)
+def test_the_first_row_says_what_was_chosen(tmp_path: Path, chosen: dict[str, float], label: str) -> None:
+    summary = {key: value for key, value in SUMMARY.items() if key != "chosen_round"} | chosen
+    text = report.write(make_run(tmp_path / "run", summary)).read_text()
+    assert Tags(text).rows[1][0] == label
+
+
 def test_a_discriminator_that_only_knows_what_is_popular_is_warned_of(tmp_path: Path) -> None:
     text = report.write(make_run(tmp_path / "run", SUMMARY | {"d/share_of_item": 0.99})).read_text()
     assert report_irgan.WARNING in html.unescape(text)
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("documents", 0), ("positive", 3.0), ("mask", "all_seen"), ("ties", "lower_id")]
+    ("setting", "value"),
+    [("documents", 0), ("positive", 3.0), ("mask", "all_seen"), ("ties", "lower_id"), ("test", None)],
 )
 def test_published_numbers_stand_only_beside_what_was_measured_alike(tmp_path: Path, setting: str, value: Any) -> None:
     assert ", published" in report.write(make_run(tmp_path / "same", SUMMARY)).read_text()

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from rl.objectives import Objective, Relativistic, SeqGAN
+from rl.retrieval import casting
 from rl.retrieval.casting import two_of
 from rl.retrieval.factor_game import FactorGame, plays
 from rl.retrieval.list_game import Lessons, ListGame, Two, climbing, finding_and_copying, telling_apart
+from rl.retrieval.players import Hand
 from rl.retrieval.presets import BY_KIND
 from rl.retrieval.rankers import Sharpened
 from rl.retrieval.scorers import Factors
@@ -119,7 +121,9 @@ def test_derivatives_are_written_out_for_logits_one_by_one() -> None:
     n = numbers_for("irgan", "ratings", "default")
     assert plays(n, SeqGAN())
     assert not plays(n, Relativistic())
-    for change in ({"optimizer": "adam"}, {"baseline": "leave-one-out"}):
+    for change in (
+        {"optimizer": "adam"}, {"baseline": "leave-one-out"}, {"spare_relevant": True}, {"g_decay": 0.1}, {"list": 3},
+    ):  # fmt: skip
         assert not plays(replace(n, **change), SeqGAN())
         assert isinstance(made("irgan", **change), ListGame)
     assert plays(replace(n, baseline="batch", estimator="exact"), SeqGAN()) is True
@@ -147,6 +151,33 @@ def test_a_discriminator_that_learns_leaves_the_generator_alone_and_the_other_wa
         players.improve(0.0)
         assert torch.equal(weights(players.discriminator), d)
         assert not torch.equal(weights(players.generator), g)
+
+
+def test_who_draws_or_pays_leaves_nothing_out() -> None:
+    for variant in ("irgan-pairwise", "ar2"):
+        players = made(variant)
+        players.judge(0.0)
+        assert (players.discriminator.training, players.generator.training) == (True, False)
+        players.improve(0.0)
+        assert (players.discriminator.training, players.generator.training) == (False, True)
+    players = made("self-contrastive", optimizer="adam")
+    players.judge(0.0)
+    assert players.discriminator.training
+
+
+def test_what_was_dealt_comes_back_to_its_device() -> None:
+    hand = Hand(torch.device("meta"))
+    hand.load_state_dict({"drawn": torch.zeros(2)})
+    assert hand.tensors["drawn"].device.type == "meta"
+
+
+def test_a_fitted_ranker_stands_where_the_data_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(casting, "als_epoch", lambda model, *_, **__: seen.append(model.items.device.type))
+    data = replace(DATA, train=DATA.train.to("meta"))
+    monkeypatch.setattr(type(data.train), "positive", data.train)  # which are positive cannot be told there
+    casting.by_ials(numbers_for("ar2", "ratings", "default"), data)
+    assert set(seen) == {"meta"}
 
 
 def test_the_adversarial_weight_is_what_the_ablation_takes_away() -> None:
@@ -230,6 +261,21 @@ def test_every_row_has_numbers_for_all_data_and_presets(kind: str, preset: str) 
     assert BY_KIND.keys() == set(KINDS)
 
 
+def test_controls_differ_from_irgan_in_what_they_control_alone() -> None:
+    control = {"irgan-frozen": {"d_epochs": 0}, "irgan-uniform": {"negatives": "uniform"}, "irgan-bias": {"d_width": 0}}
+    for name, changes in control.items():
+        for kind in VARIANTS[name].kinds:
+            assert numbers_for(name, kind, "default") == replace(numbers_for("irgan", kind, "default"), **changes)
+
+
+def test_a_preset_of_released_code_is_another() -> None:
+    for name, row in VARIANTS.items():
+        for kind in row.paper:
+            assert numbers_for(name, kind, "paper") != numbers_for(name, kind, "default")
+    n = numbers_for("irgan-pairwise", "letor", "paper")
+    assert (n.estimator, n.pretraining, n.pretrain_epochs) == ("sampled", "dns", 60)
+
+
 def test_a_demonstration_is_a_fifth() -> None:
     whole, part = numbers_for("irgan", "ratings", "default"), numbers_for("irgan", "ratings", "demo")
     assert (part.steps, part.pretrain_epochs) == (-(-whole.steps // 5), -(-whole.pretrain_epochs // 5))
@@ -242,3 +288,13 @@ def test_documents_with_features_are_ranked_by_perceptrons() -> None:
     two = two_of(n, replace(data, features=features), ENGINE)
     assert two.generator.score_all(torch.tensor([0])).shape == (1, 6)
     assert two.discriminator.score(torch.tensor([0]), torch.tensor([[5, 2]])).shape == (1, 2)
+
+
+def test_texts_are_read_with_words_left_out() -> None:
+    n = replace(numbers_for("ar2", "qa", "default"), width=8, d_width=4, dropout=0.4, d_dropout=0.3)
+    tokens = torch.tensor([[2, 3], [3, 4]])
+    data = collection({0: {0: 1.0, 1: 0.0}}, 2, 2, pool="judged", kind="qa")
+    words = ("<fill>", "<unknown>", "a", "b", "c")
+    two = two_of(n, replace(data, query_tokens=tokens, document_tokens=tokens, words=words), ENGINE)
+    assert two.generator.encoder.dropout.p == 0.4  # type: ignore[attr-defined]
+    assert two.discriminator.dropout.p == 0.3  # type: ignore[attr-defined]

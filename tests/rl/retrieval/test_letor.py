@@ -68,6 +68,7 @@ def test_queries_are_held_out_where_no_file_is_given(tmp_path):
         ("1 qid:1 1:big\n", ":1: feature '1:big' does not read NUMBER:VALUE"),
         ("1 qid:1 1:2 2:nan\n", ":1: feature 2 is nan"),
         ("1 qid:1 1:-inf\n", ":1: feature 1 is -inf"),
+        ("1 qid:1 1:1e39\n", ":1: feature 1 is 1e39"),
         ("1 qid:1 2:1 2:1\n", ":1: feature 2 after 2: numbers must ascend from 1 to 100000"),
         ("1 qid:1 0:1\n", ":1: feature 0 after 0: numbers must ascend from 1 to 100000"),
         ("1 qid:1 100001:1\n", ":1: feature 100001 after 0: numbers must ascend from 1 to 100000"),
@@ -86,8 +87,11 @@ def test_bad_rows(files, tmp_path, content, message):
 
 
 def test_one_file_twice(files):
-    with pytest.raises(InputError, match=r"train.txt:1: query 10, document GX1-7 stands in .*train.txt:1 too$"):
-        letor(files[0], files[0], None)
+    files[0].write_text("1 qid:1 1:2\n0 qid:1 1:3\n")  # without names its documents are not known again
+    for again in (files[0], files[0].parent / "." / ".." / files[0].parent.name / files[0].name):
+        for given in ((files[0], again, None), (files[0], None, again)):
+            with pytest.raises(InputError, match=r"train.txt: the files of training, validation and test must be diff"):
+                letor(*given)
 
 
 @pytest.mark.skipif(not MQ2008.is_dir(), reason="MQ2008 is not here")

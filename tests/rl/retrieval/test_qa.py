@@ -37,11 +37,11 @@ def test_what_is_read(files):
     assert read.document_names == tuple("abcde")
     assert read.query_texts == ("who is bo ?", "where ?", "who is it ?")
     assert read.document_texts[3] == "a cat"
-    assert read.words[:5] == ("<fill>", "<unknown>", "a", "?", "bo")  # 4 times; then 2, 2 and 2 in the order of letters
-    assert set(read.words[5:]) == {"who", "is", "where", "dog", "here"}  # a second spelling is dropped
-    assert [read.words[word] for word in read.query_tokens[2]] == ["who", "is", "<unknown>", "?"]
+    assert read.words[:5] == ("<fill>", "<unknown>", "a", "bo", "?")  # 5 times, 3, and 2 in the order of letters
+    assert set(read.words[5:]) == {"who", "is", "where", "dog", "here", "cat"}  # a second spelling is dropped
+    assert [read.words[word] for word in read.query_tokens[2]] == ["who", "is", "<unknown>", "?"]  # nobody answers "it"
     assert [read.words[word] for word in read.query_tokens[1]] == ["where", "?", "<fill>", "<fill>"]
-    assert [read.words[word] for word in read.document_tokens[3]][:2] == ["a", "<unknown>"]
+    assert [read.words[word] for word in read.document_tokens[3]][:2] == ["a", "cat"]  # what is searched is known
     assert qa(files[0], None, files[1], hold_out=0, pool="all").pool == "all"
 
 
@@ -68,6 +68,8 @@ def test_questions_are_held_out_and_their_words_with_them(tmp_path):
         (HEADER + "0\td\t1\tq\n", ":2: 4 fields; expected qid, cand_id, label, question, answer, split by tabs"),
         (HEADER + "0\td\t1\tq\t\n", ":2: answer is empty"),
         (HEADER + "\td\t1\tq\tw\n", ":2: qid is empty"),
+        (HEADER + "0 1\td\t1\tq\tw\n", ":2: qid '0 1' holds white space, and files of rankings cannot"),
+        (HEADER + "0\td 1\t1\tq\tw\n", ":2: cand_id 'd 1' holds white space, and files of rankings cannot"),
         (HEADER + "0\td\t2\tq\tw\n", ":2: label '2' is neither 0 nor 1"),
         (HEADER + "0\td\t1\tq\tw\n1\td\t1\tq\tw\n", ":3: answer d stands in {path}:2 too"),
         (HEADER + "0\tc\t1\tq\tw\n", ":2: answer c stands in {train}:4 too"),

@@ -92,10 +92,9 @@ def test_parts_are_held_out_where_no_file_is_given(tmp_path):
         ("0 1 5\n0 99999999 5\n", ":2: item 99999999 is larger than 10000000: number them from 0 on"),
         ("1 7 5\n0 7 3\n1 7 5\n0 7 5\n", ":3: user 1, item 7 stands in {path}:1 too"),
         ("0 8 5\n1 0 5\n", ":2: user 1, item 0 stands in {train}:3 too"),
-        ("0 7 3\n1 9 5\n2 8 4\n", ": column 1: the users merely count the lines (0, 1, ...): no ids"),
-        ("5 1 3\n4 2 5\n5 3 4\n", ": column 2: the items merely count the lines (1, 2, ...): no ids"),
         ("0 7 3\n", ": no rating of 4 or more: nothing is relevant"),
         ("\n", ": nothing in it"),
+        ("\n\n\n", ": nothing in it"),
     ],
 )
 def test_bad_rows(files, content, message):
@@ -104,6 +103,28 @@ def test_bad_rows(files, content, message):
     with pytest.raises(InputError) as error:
         ratings(train, path)
     assert str(error.value) == f"{path}{message.format(path=path, train=train)}"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("0 7 3\n1 9 5\n2 8 4\n", ": column 1: the users merely count the lines (0, 1, ...): no ids"),
+        ("5 1 3\n4 2 5\n5 3 4\n", ": column 2: the items merely count the lines (1, 2, ...): no ids"),
+    ],
+)
+def test_what_merely_counts_the_lines_is_no_id_to_learn_from(tmp_path, content, message):
+    path = tmp_path / "train.txt"
+    path.write_text(content)
+    with pytest.raises(InputError) as error:
+        ratings(path, None)
+    assert str(error.value) == f"{path}{message}"
+
+
+def test_a_test_file_may_hold_one_rating_of_each_user(tmp_path):
+    train, test = tmp_path / "train.txt", tmp_path / "test.txt"
+    train.write_text("0 1 5\n0 2 5\n1 1 5\n2 4 5\n2 3 5\n")
+    test.write_text("0 4 5\n1 3 5\n2 1 5\n")
+    assert ratings(train, test).test.counts.tolist() == [1, 1, 1]
 
 
 def test_an_item_beyond_the_documents_that_were_asked_for(files):

@@ -173,6 +173,15 @@ def test_a_cross_encoder_is_told_what_the_texts_share() -> None:
     torch.testing.assert_close(scores, expected)
 
 
+def test_two_unknown_words_are_not_one_that_is_shared() -> None:
+    scorer = CrossEncoder(torch.tensor([[1, 4]]), torch.tensor([[1, 3], [5, 3]]), WEIGHTS, width=8, layers=1)
+    with torch.no_grad():
+        scorer.embedding.weight.zero_()  # so that the two documents differ in what is shared alone
+        scorer.head.weight.fill_(1.0)
+    scores = scorer.score(torch.tensor([0]), torch.tensor([[0, 1]]))
+    torch.testing.assert_close(scores[0, 0], scores[0, 1])
+
+
 def test_a_cross_encoder_sees_a_shared_word_in_either_text() -> None:
     scorer = cross_encoder()
     assert isinstance(scorer, CrossEncoder)
