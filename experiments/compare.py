@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from experiments.comparison import Group, Section, comparable
 from experiments.config import one_line_errors
 from experiments.records import Run
 from experiments.statistics import FEWEST
+from rl.runtime import rundir
 from rl.runtime.errors import InputError, exit_codes, warn
 
 # A run may differ in these and still be the same experiment.
@@ -44,6 +45,10 @@ INCIDENTAL = (
     "runtime.threads",
     "runtime.compile",
 )
+PRETRAINING = (
+    "seed", "data_seed", "generator", "embedding", "hidden", "layers", "dropout", "mle_epochs", "mle_batch", "mle_lr",
+    "mle_decay", "mle_best",
+)  # fmt: skip
 MEASURED_MEANWHILE = {"text_gan": ("evaluate_every", "evaluate_samples")}  # seen in the learning curves alone
 FAMILIES = {
     "text_gan": comparison_text.sections,
@@ -114,11 +119,21 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 def _settings(run: Run) -> dict[str, Any]:
     flat = records.flatten(run.description["config"])
-    if flat.get("start_from"):  # each seed may start from a run of its own
-        start = Path(str(flat["start_from"])).name
-        flat["start_from"] = re.sub(rf"(?<!\d){run.description['seed']}(?!\d)", "SEED", start)
+    if flat.get("start_from"):
+        flat["start_from"] = _start(Path(str(flat["start_from"])), flat, run.description["seed"])
     free = (*INCIDENTAL, *MEASURED_MEANWHILE.get(run.description["family"], ()))
     return {name: value for name, value in flat.items() if name not in free}
+
+
+def _start(start: Path, flat: Mapping[str, Any], seed: int) -> str | None:
+    """Name the run that one starts from, None where that was pretrained as this one would have been by itself."""
+    try:
+        other = records.flatten(rundir.read_config(start)["config"])
+    except InputError:  # it is elsewhere
+        other = {}
+    if other and all(other.get(name) == flat.get(name) for name in PRETRAINING):
+        return None
+    return re.sub(rf"(?<!\d){seed}(?!\d)", "SEED", start.name)  # each seed may start from a run of its own
 
 
 def _method(run: Run, others: Sequence[Run]) -> str:

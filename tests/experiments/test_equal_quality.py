@@ -93,6 +93,16 @@ def test_starts_of_each_seed_do_not_part_a_group(tmp_path: Path) -> None:
     assert len(group_runs([*runs, other])) == 2
 
 
+def test_a_start_that_was_pretrained_alike_is_a_runs_own(tmp_path: Path) -> None:
+    start = write_run(tmp_path / "start", 0, variant="mle")
+    own = write_run(tmp_path / "own", 1, config={"start_from": None})
+    given = write_run(tmp_path / "given", 0, config={"start_from": str(start)})
+    assert len(group_runs([load(own), load(given)])) == 1
+    longer = write_run(tmp_path / "longer", 0, variant="mle", config={"numbers": {"mle_epochs": 200}})
+    other = write_run(tmp_path / "other", 0, config={"start_from": str(longer)})
+    assert len(group_runs([load(own), load(other)])) == 2
+
+
 def test_comparison_says_which_dominates(tmp_path: Path) -> None:
     made = [*runs_of(tmp_path, "seqgan", [-0.2] * 3), *runs_of(tmp_path, "seqgan-constant", [0.1] * 3)]
     section = trade_offs(group_runs(made))
