@@ -53,13 +53,7 @@ def measure_run(run_dir: Path, step: int | None) -> dict[str, float]:
     """Recompute summary.json from a checkpoint; strict about the step where one is named."""
     saved = rundir.read_config(run_dir)
     script = script_of(run_dir, saved)
-    if step is None:
-        folder = checkpoints.newest(run_dir)
-    else:
-        folder = run_dir / "checkpoints" / f"step-{step}"
-        if step not in checkpoints.steps(run_dir):
-            there = ", ".join(map(str, checkpoints.steps(run_dir))) or "none"
-            raise InputError(f"{folder}: no such checkpoint (there: {there})")
+    folder = checkpoints.at(run_dir, step)
     print(f"checkpoint: {folder}\ntensors: {checkpoints.fingerprint(folder)}")
     summary: dict[str, float] = script.evaluate(run_dir, saved["config"], folder)
     return summary

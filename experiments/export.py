@@ -74,9 +74,7 @@ def export(run_dir: Path, folder: Path, step: int | None = None) -> None:
         raise InputError(f"{run_dir}: its prompts are filled up on the left, and it has learned to read that")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: there is something in it")
-    at = checkpoints.newest(run_dir) if step is None else run_dir / "checkpoints" / f"step-{step}"
-    if step is not None and step not in checkpoints.steps(run_dir):
-        raise InputError(f"{at}: no such checkpoint")
+    at = checkpoints.at(run_dir, step)
     vocabulary = vocabulary_of(run_dir / "vocabulary.json")
     text = vocabulary.words[: len(SPECIAL)] == SPECIAL
     try:

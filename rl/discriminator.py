@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 X_contra = TypeVar("X_contra", contravariant=True)
@@ -26,6 +26,22 @@ class Discriminator(Protocol[X_contra]):
 def full_precision(x: Tensor) -> Tensor:
     """Cast bfloat16 and float16 to float32; leave float32 and float64 as they are."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def row_means(logits: Float[Tensor, "rows *places"], counted: Bool[Tensor, "rows places"]) -> Float[Tensor, "rows"]:
+    """Return one number a row: the mean over the places that count, or the row's own logit where there is but one."""
+    if logits.dim() == 1:
+        return logits
+    return logits.masked_fill(~counted, 0).sum(1) / counted.sum(1).clamp(min=1)
+
+
+def ranked_right(real: Float[Tensor, "pairs"], fake: Float[Tensor, "pairs"]) -> float:
+    """Return the share of pairs in which the real one has the higher logit, ties half: the area under the curve.
+
+    Only what stands beside each other is compared: where an objective learns from differences, a function of the
+    prompt may be added to all logits and changes nothing.
+    """
+    return float(((real > fake).float() + (real == fake).float() / 2).mean())
 
 
 @contextmanager

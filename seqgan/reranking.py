@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from rl.discriminator import evaluating
+from rl.discriminator import evaluating, row_means
 from seqgan.packed import padded
 
 Ids = Sequence[int]
@@ -32,7 +32,7 @@ def verdicts(judge: nn.Module, prompt: Ids, candidates: Sequence[Ids], *, chunk:
             if logits.dim() == 2:
                 said = mask.to(device)
                 said[:, : len(prompt)] = False
-                logits = (logits * said).sum(1) / said.sum(1).clamp(min=1)
+                logits = row_means(logits, said)
             found += logits.tolist()
     return found
 

@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rl.adapters.demonstrated import Column, Demonstrations, Pool, is_held_out
-from rl.adapters.lessons import Verdicts, drawing_from, earned, judge_pairs, lesson_loss, ranked_right, step
+from rl.adapters.lessons import Verdicts, drawing_from, earned, judge_pairs, lesson_loss, step
 from rl.adapters.memory import Memory, Pair
 from rl.adapters.rows import Columns, Reader, Tokenizer
 from rl.adapters.verifying import Composed, Verifier, composed, everything, require_composable, teaching, verdicts
-from rl.discriminator import evaluating
+from rl.discriminator import evaluating, ranked_right
 from rl.objectives import Objective, SeqGAN
 from rl.penalties import NoPenalty, Penalty
 from rl.runtime import ranks

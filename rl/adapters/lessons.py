@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rl.adapters.memory import Pair
 from rl.adapters.rows import Batch, Row
-from rl.discriminator import Logits
+from rl.discriminator import Logits, row_means
 from rl.objectives import Objective
 from rl.penalties import Penalty
 from rl.runtime import ranks
@@ -40,7 +40,7 @@ class Verdicts(NamedTuple):
 
     def of_rows(self) -> Float[Tensor, "rows"]:
         """Return the mean logit of each row."""
-        return _mean(self.logits, self.counted)
+        return row_means(self.logits, self.counted)
 
 
 def judge_rows(judge: Judge, rows: Sequence[Row], device: torch.device, chunk: int) -> Verdicts:
@@ -69,7 +69,7 @@ def earned(objective: Objective, real: Verdicts, fake: Verdicts) -> Float[Tensor
     """Say what each completion earns: of a judge of tokens, the mean over what was said."""
     if fake.logits.shape[1] == 1:
         return objective.reward(fake.logits[:, 0], real.logits[:, 0])
-    return _mean(objective.reward(fake.logits), fake.counted)
+    return row_means(objective.reward(fake.logits), fake.counted)
 
 
 def lesson_loss(
@@ -114,16 +114,3 @@ def drawing_from(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
-
-
-def ranked_right(real: Float[Tensor, "pairs"], fake: Float[Tensor, "pairs"]) -> float:
-    """Return the share of pairs in which the demonstration looks more real, ties half: the area under the curve.
-
-    Only what stands beside each other is compared: where an objective learns from differences, a function of the
-    prompt may be added to all logits and changes nothing.
-    """
-    return float(((real > fake).float() + (real == fake).float() / 2).mean())
-
-
-def _mean(x: Float[Tensor, "rows places"], counted: Bool[Tensor, "rows places"]) -> Float[Tensor, "rows"]:
-    return x.masked_fill(~counted, 0).sum(1) / counted.sum(1).clamp(min=1)

@@ -90,6 +90,16 @@ def newest(run_dir: Path) -> Path:
     raise InputError(f"{run_dir / 'checkpoints'}: no good checkpoint")
 
 
+def at(run_dir: Path, step: int | None) -> Path:
+    """Find the checkpoint of a step, the newest good one without it. Raises InputError naming those that are there."""
+    if step is None:
+        return newest(run_dir)
+    folder = run_dir / "checkpoints" / f"step-{step}"
+    if step not in (there := steps(run_dir)):
+        raise InputError(f"{folder}: no such checkpoint (there: {', '.join(map(str, there)) or 'none'})")
+    return folder
+
+
 def verify(folder: Path) -> None:
     """Raise Damaged, naming the file, unless every byte is the one that was written."""
     for _ in _verified(folder):

@@ -27,11 +27,6 @@ def said_logits(logits: Logits, said: Said) -> Float[Tensor, "tokens"]:
     return logits[said]
 
 
-def of_rows(logits: Logits, said: Said) -> Float[Tensor, "rows"]:
-    """Return one number a row: of a judge of tokens the mean over what was said."""
-    return logits if logits.dim() == 1 else (logits * said).sum(1) / said.sum(1).clamp(min=1)
-
-
 @dataclass(frozen=True)
 class Judging:
     """A kind of judge."""

@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor
 
+from rl.discriminator import ranked_right, row_means
 from rl.objectives import Objective
 from rl.rollout import Rollout
 from rl.runtime import Engine, InputError
 from rl.runtime.checkpoints import Stateful
 from seqgan.lm.advantages import Advantages, generalised, group, mc_rollout, rloo, token
 from seqgan.lm.earning import Compose, by_rollouts
-from seqgan.lm.judging import SENTENCES, Judging, of_rows
+from seqgan.lm.judging import SENTENCES, Judging
 from seqgan.lm.memory import Memory
 from seqgan.lm.numbers import Numbers
 from seqgan.lm.players import Metrics, Student
@@ -121,9 +122,8 @@ class RewardedPlayers(Student):
             return {}
         self.discriminator.eval()
         both = [rows[: min(len(real), len(fake))] for rows in (real, fake)]
-        on_real, on_fake = (of_rows(self.judge(rows), self.task.said(rows)) for rows in both)
-        higher = ((on_real > on_fake).float() + (on_real >= on_fake).float()) / 2
-        return {"d/held_out": higher.mean().item(), "d/margin": (on_real - on_fake).mean().item()}
+        on_real, on_fake = (row_means(self.judge(rows), self.task.said(rows)) for rows in both)
+        return {"d/held_out": ranked_right(on_real, on_fake), "d/margin": (on_real - on_fake).mean().item()}
 
     def heat(self, prompt: Ids, said: Ids) -> list[float]:
         """Return what each token adds to the verdict, or a judge of tokens' own logits."""

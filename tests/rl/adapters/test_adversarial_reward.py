@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from rl import R1, Equilibrium, Every, Minimax, NonSaturating, Relativistic, SeqGAN
 from rl.adapters.adversarial_reward import AdversarialReward, Learning
 from rl.adapters.demonstrated import is_held_out
-from rl.adapters.lessons import judge_pairs, lesson_loss, ranked_right, step
+from rl.adapters.lessons import judge_pairs, lesson_loss, step
 from rl.adapters.memory import Pair
 from rl.adapters.rows import Row
+from rl.discriminator import ranked_right
 from rl.runtime import Diverged, InputError, newest, restore, save
 from tests.ranks import run_ranks
 from tests.rl.adapters.bags import END, Bag, Each, Words, equal, state_of
